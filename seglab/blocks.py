@@ -1,0 +1,359 @@
+"""Building blocks that two or more models share: convolutions, CBAM, and the decoder of the U-Net family.
+
+Every gate passes through an `AttentionMap`, so that an explanation can find it by its type alone.
+
+Reference:
+    O. Ronneberger, P. Fischer and T. Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
+    MICCAI 2015. S. Woo, J. Park, J.-Y. Lee and I. S. Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from seglab.contract import require_name
+
+CBAM_PLACES = ("encoder", "bottleneck", "skip", "decoder")
+CBAM_REDUCTION = {"original": 16, "compact": 8}  # the ratio each style is published with
+UPSAMPLING = ("transposed", "bilinear")
+
+SkipBuilder = Callable[[int, int, int], nn.Module]
+"""(channels of the skip, of the next deeper encoder map, of the up-sampled map) -> module called with these maps."""
+
+
+class ConvBlock(nn.Sequential):
+    """Two 3x3 convolutions, each followed by batch normalisation and ReLU: (N, C, H, W) -> (N, C_out, H, W).
+
+    The convolutions have no bias, because the normalisation after them would cancel it.
+
+    Args:
+        in_channels: Channels of the input, at least 1.
+        out_channels: Channels of the output, at least 1.
+        hidden_channels: Channels between the two convolutions; None takes `out_channels`.
+
+    Example:
+        >>> ConvBlock(3, 8)(torch.zeros(2, 3, 5, 7)).shape
+        torch.Size([2, 8, 5, 7])
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, hidden_channels: int | None = None) -> None:
+        hidden = hidden_channels or out_channels
+        super().__init__(
+            nn.Conv2d(in_channels, hidden, 3, padding=1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class AttentionMap(nn.Identity):
+    """Hands a gate on unchanged; its type marks the gate for forward hooks.
+
+    A channel gate is (N, C, 1, 1) and a spatial gate (N, 1, H, W), both in (0, 1).
+
+    Example:
+        >>> AttentionMap()(torch.tensor([0.5]))
+        tensor([0.5000])
+    """
+
+
+class ChannelAttention(nn.Module):
+    """Weighs every channel by what its average and its maximum say: (N, C, H, W) -> (N, C, H, W).
+
+        gate = sigmoid(mlp(mean over H, W) + mlp(max over H, W)),    output = gate * input
+
+    Args:
+        channels: C, at least 1.
+        reduction: C over the hidden width of the shared two-layer `mlp`, at least 1; None takes the style's own ratio.
+            The hidden width never falls below 1.
+        style: "original" has biases in the `mlp` and ratio 16, "compact" has none and ratio 8.
+
+    Raises:
+        ValueError: If `channels` or `reduction` is below 1, or `style` is unknown.
+
+    Example:
+        >>> ChannelAttention(16)(torch.ones(2, 16, 4, 4)).shape
+        torch.Size([2, 16, 4, 4])
+
+    Reference:
+        Woo et al., "CBAM", ECCV 2018, eq. 2.
+    """
+
+    def __init__(self, channels: int, reduction: int | None = None, style: str = "original") -> None:
+        super().__init__()
+        require_name("style", style, CBAM_REDUCTION)
+        reduction = CBAM_REDUCTION[style] if reduction is None else reduction
+        if channels < 1 or reduction < 1:
+            raise ValueError(f"channels and reduction must be at least 1; got {channels} and {reduction}.")
+        hidden = max(1, channels // reduction)
+        bias = style == "original"
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden, bias), nn.ReLU(inplace=True), nn.Linear(hidden, channels, bias)
+        )
+        self.map = AttentionMap()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attended map: (N, C, H, W) -> (N, C, H, W)."""
+        scores = self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3)))  # (N, C)
+        gated: Tensor = x * self.map(scores.sigmoid()[:, :, None, None])
+        return gated
+
+
+class SpatialAttention(nn.Module):
+    """Weighs every pixel by what the average and the maximum over its channels say: (N, C, H, W) -> (N, C, H, W).
+
+        gate = sigmoid(conv(max over C, mean over C)),    output = gate * input
+
+    Args:
+        kernel_size: Side of the convolution in pixels, odd, at least 1.
+        style: "original" normalises the scores (BatchNorm of one channel); "compact" does not, and takes the mean
+            before the maximum.
+
+    Raises:
+        ValueError: If `kernel_size` is even or below 1, or `style` is unknown.
+
+    Example:
+        >>> SpatialAttention()(torch.ones(2, 16, 4, 4)).shape
+        torch.Size([2, 16, 4, 4])
+
+    Reference:
+        Woo et al., "CBAM", ECCV 2018, eq. 3.
+        Differs: equation 3 has no normalisation; the authors' published code has it, and so has "original".
+    """
+
+    def __init__(self, kernel_size: int = 7, style: str = "original") -> None:
+        super().__init__()
+        require_name("style", style, CBAM_REDUCTION)
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and at least 1; got {kernel_size}.")
+        self.max_first = style == "original"
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.norm = nn.BatchNorm2d(1, eps=1e-5, momentum=0.01) if style == "original" else nn.Identity()
+        self.map = AttentionMap()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attended map: (N, C, H, W) -> (N, C, H, W)."""
+        pooled = [x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)]
+        scores = self.norm(self.conv(torch.cat(pooled if self.max_first else pooled[::-1], dim=1)))  # (N, 1, H, W)
+        gated: Tensor = x * self.map(scores.sigmoid())
+        return gated
+
+
+class CBAM(nn.Module):
+    """Convolutional block attention: first which channels matter, then which pixels, (N, C, H, W) -> (N, C, H, W).
+
+    Both gates start near 0.5, so a fresh CBAM shrinks its input to about a quarter. On a pretrained encoder that
+    spoils what was learned; `residual=True` starts as the identity instead:
+
+        output = input + alpha * cbam(input),    alpha one learned number that starts at 0
+
+    The gates then learn from the second step on, when alpha has left 0.
+
+    Args:
+        channels: C, at least 1.
+        reduction: Ratio of the channel gate's hidden layer; None takes 16 for "original" and 8 for "compact".
+        kernel_size: Side of the spatial gate's convolution in pixels, odd.
+        style: "original" follows the authors' code, "compact" the form common in YOLO code (no biases, no
+            normalisation of the spatial scores).
+        residual: Whether the block is added to its input, from nothing.
+
+    Raises:
+        ValueError: If `style` is unknown or a number is out of its range.
+
+    Example:
+        >>> sum(p.numel() for p in CBAM(64).parameters()), sum(p.numel() for p in CBAM(64, style="compact").parameters())
+        (680, 1122)
+
+    Reference:
+        Woo et al., "CBAM", ECCV 2018, eq. 1.
+        Differs: `residual` is not in the paper, which adds its module before a ResNet block's own shortcut. The
+        factor that starts at 0 is from T. Bachlechner et al., "ReZero is All You Need", UAI 2021, eq. 1.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduction: int | None = None,
+        kernel_size: int = 7,
+        style: str = "original",
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channel = ChannelAttention(channels, reduction, style)
+        self.spatial = SpatialAttention(kernel_size, style)
+        self.alpha = nn.Parameter(torch.zeros(())) if residual else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attended map: (N, C, H, W) -> (N, C, H, W)."""
+        attended: Tensor = self.spatial(self.channel(x))
+        return attended if self.alpha is None else x + self.alpha * attended
+
+
+class CBAMPlacement:
+    """Which places of a U-Net have a CBAM: the knob `cbam` of every U-Net-shaped model.
+
+    "encoder" attends each stage before pooling, so its skip carries the attended map; "bottleneck" the deepest map;
+    "skip" the maps that cross to the decoder, and only there; "decoder" each map right after up-sampling.
+
+    Args:
+        places: One of the four names, or any number of them.
+        style: Style of every CBAM, see `CBAM`.
+        residual: Whether every CBAM starts as the identity, see `CBAM`.
+
+    Raises:
+        ValueError: If a place or the style is unknown.
+
+    Example:
+        >>> placement = CBAMPlacement("skip")
+        >>> type(placement.at("skip", 8)).__name__, type(placement.at("encoder", 8)).__name__
+        ('CBAM', 'Identity')
+    """
+
+    def __init__(self, places: str | Collection[str] = (), style: str = "original", residual: bool = False) -> None:
+        if not isinstance(places, Collection):
+            raise ValueError(f"cbam must be a place or several of {', '.join(CBAM_PLACES)}; got {places!r}.")
+        self.places = {places} if isinstance(places, str) else set(places)
+        for place in self.places:
+            require_name("cbam", place, CBAM_PLACES)
+        require_name("cbam_style", style, CBAM_REDUCTION)
+        self.style = style
+        self.residual = residual
+
+    def at(self, place: str, channels: int) -> nn.Module:
+        """The module for one map of that many channels: a CBAM where one is placed, else the identity."""
+        return CBAM(channels, style=self.style, residual=self.residual) if place in self.places else nn.Identity()
+
+    def skip(self, channels: int, deeper_channels: int, up_channels: int) -> nn.Module:
+        """A `SkipBuilder` for `UNetDecoder`: attends the skip by itself."""
+        return LoneSkip(self.at("skip", channels))
+
+    def decoder(self, channels: int) -> nn.Module:
+        """The module for an up-sampled map of that many channels."""
+        return self.at("decoder", channels)
+
+
+class LoneSkip(nn.Module):
+    """A skip that looks at nothing but itself: `block` is applied to it, its neighbours are left out.
+
+    Args:
+        block: Maps (N, C, H, W) to (N, C, H, W).
+
+    Example:
+        >>> LoneSkip(nn.ReLU())(torch.tensor([-1.0, 2.0]), None, None)
+        tensor([0., 2.])
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, skip: Tensor, deeper: Tensor, up: Tensor) -> Tensor:
+        """What the decoder receives: (N, C, H, W) -> (N, C, H, W)."""
+        passed: Tensor = self.block(skip)
+        return passed
+
+
+class DecoderLevel(nn.Module):
+    """One step up: enlarge by two, attend, join the skip, convolve.
+
+    Args:
+        up: Doubles height and width.
+        attend: Applied to the enlarged map; keeps its shape.
+        skip: Called with the skip, the next deeper encoder map and the enlarged map; keeps the skip's shape.
+        block: Applied to skip and enlarged map, concatenated in this order.
+
+    Example:
+        >>> level = DecoderLevel(nn.Upsample(scale_factor=2), nn.Identity(), LoneSkip(nn.Identity()), ConvBlock(5, 4))
+        >>> deeper = torch.zeros(2, 3, 4, 4)
+        >>> level(torch.zeros(2, 2, 8, 8), deeper, below=deeper).shape
+        torch.Size([2, 4, 8, 8])
+    """
+
+    def __init__(self, up: nn.Module, attend: nn.Module, skip: nn.Module, block: nn.Module) -> None:
+        super().__init__()
+        self.up, self.attend, self.skip, self.block = up, attend, skip, block
+
+    def forward(self, skip: Tensor, deeper: Tensor, below: Tensor) -> Tensor:
+        """This level's map: skip (N, C, H, W), below (N, C', H/2, W/2) -> (N, C_out, H, W)."""
+        up = self.attend(self.up(below))
+        joined: Tensor = self.block(torch.cat([self.skip(skip, deeper, up), up], dim=1))
+        return joined
+
+
+class UNetDecoder(nn.Module):
+    """The right-hand side of every U-Net here; what happens to a skip is the caller's idea.
+
+    Args:
+        channels: Channels of the encoder's maps, finest first; the last is the bottleneck.
+        widths: Channels of the decoder's maps, finest first, one fewer than `channels`.
+        upsampling: "transposed" halves the channels with a learned 2x2 convolution of stride 2, "bilinear" keeps them
+            and has no parameters.
+        block: Builds the convolutions of a level from (channels in, channels out).
+        skip: Builds the module of each skip.
+        attend: Builds what follows each up-sampling from its channels; it keeps the shape.
+
+    Raises:
+        ValueError: If `upsampling` is unknown.
+
+    Example:
+        >>> plain = CBAMPlacement()
+        >>> decoder = UNetDecoder((4, 8), (4,), upsampling="bilinear", skip=plain.skip, attend=plain.decoder)
+        >>> [m.shape for m in decoder([torch.zeros(2, 4, 6, 6), torch.zeros(2, 8, 3, 3)])]
+        [torch.Size([2, 4, 6, 6])]
+
+    Reference:
+        Ronneberger et al., "U-Net", MICCAI 2015, fig. 1.
+        Differs: the paper crops its skips, because its convolutions have no padding; ours have. Bilinear up-sampling
+        does not align corners, so it does not depend on the size of the picture.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        widths: Sequence[int],
+        *,
+        upsampling: str,
+        skip: SkipBuilder,
+        attend: Callable[[int], nn.Module],
+        block: Callable[[int, int], nn.Module] = ConvBlock,
+    ) -> None:
+        super().__init__()
+        require_name("upsampling", upsampling, UPSAMPLING)
+        self.levels = nn.ModuleList()
+        below = channels[-1]
+        for (fine, deeper), width in reversed(list(zip(pairwise(channels), widths, strict=True))):
+            up = _transposed(below) if upsampling == "transposed" else _bilinear()
+            up_channels = below // 2 if upsampling == "transposed" else below
+            self.levels.append(
+                DecoderLevel(up, attend(up_channels), skip(fine, deeper, up_channels), block(fine + up_channels, width))
+            )
+            below = width
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Maps of all levels, coarsest first; the last has the size of the finest of the encoder's `features`.
+
+        Args:
+            features: Encoder maps, finest first, each (N, C, H, W) and half as high and wide as the one before.
+
+        Returns:
+            One map per level, (N, widths[i], H, W).
+        """
+        below, maps = features[-1], []
+        for level, (fine, deeper) in zip(self.levels, reversed(list(pairwise(features))), strict=True):
+            below = level(fine, deeper, below)
+            maps.append(below)
+        return maps
+
+
+def _transposed(channels: int) -> nn.Module:
+    """Learned doubling of height and width that halves the channels."""
+    return nn.ConvTranspose2d(channels, channels // 2, kernel_size=2, stride=2)
+
+
+def _bilinear() -> nn.Module:
+    """Doubling of height and width without parameters."""
+    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
