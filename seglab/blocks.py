@@ -165,8 +165,8 @@ class CBAM(nn.Module):
         ValueError: If `style` is unknown or a number is out of its range.
 
     Example:
-        >>> sum(p.numel() for p in CBAM(64).parameters()), sum(p.numel() for p in CBAM(64, style="compact").parameters())
-        (680, 1122)
+        >>> [sum(p.numel() for p in CBAM(64, style=style).parameters()) for style in ("original", "compact")]
+        [680, 1122]
 
     Reference:
         Woo et al., "CBAM", ECCV 2018, eq. 1.

@@ -1,0 +1,74 @@
+"""Pretrained encoder weights: from a local file, or from torchvision when asked for by that word."""
+
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+def load_encoder(encoder: nn.Module, weights: str | PathLike[str], architecture: str, prefix: str) -> None:
+    """Fill an encoder with pretrained weights; nothing is downloaded unless `weights` is "torchvision".
+
+    Args:
+        encoder: Filled in place. Its state dict must be that of torchvision's `architecture`, less `prefix`.
+        weights: A state dict (.pth, .pt) or .safetensors file, or "torchvision" for its own ImageNet weights.
+        architecture: Name of the network in torchvision, for example "vgg16".
+        prefix: What precedes the encoder's keys in torchvision's state dict, for example "features.".
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ConnectionError: If torchvision cannot fetch its weights.
+        ValueError: If the file cannot be read, lacks a tensor, or holds one of another shape.
+
+    Example:
+        >>> load_encoder(torch.nn.Conv2d(1, 1, 1), "nowhere.pth", "vgg16", "features.")
+        Traceback (most recent call last):
+        FileNotFoundError: weights must be an existing file or "torchvision"; got nowhere.pth.
+    """
+    state = _fetch(architecture) if weights == "torchvision" else _read(Path(weights))
+    expected = {prefix + key: tensor.shape for key, tensor in encoder.state_dict().items()}
+    missing = [key for key in expected if not isinstance(state.get(key), Tensor)]
+    if missing:
+        raise ValueError(
+            f"weights {weights} must hold the state dict of torchvision's {architecture}; "
+            f"got one without {len(missing)} of the encoder's {len(expected)} tensors, the first {missing[0]}."
+        )
+    for key, shape in expected.items():
+        if state[key].shape != shape:
+            raise ValueError(f"weights {weights} must hold {key} as {tuple(shape)}; got {tuple(state[key].shape)}.")
+    encoder.load_state_dict({key.removeprefix(prefix): state[key] for key in expected})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """State dict in a local file; opening it cannot run code."""
+    if not path.is_file():
+        raise FileNotFoundError(f'weights must be an existing file or "torchvision"; got {path}.')
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the two readers raise a dozen types between them
+        raise ValueError(
+            f"weights {path} must be a state dict saved by torch.save or safetensors; got a {type(error).__name__}."
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"weights {path} must be a state dict; got a {type(state).__name__}.")
+    return state
+
+
+def _fetch(architecture: str) -> dict[str, Tensor]:
+    """State dict of torchvision's own ImageNet weights, from its cache or the network."""
+    from torchvision.models import get_model_weights
+
+    best = get_model_weights(architecture).DEFAULT
+    try:
+        return dict(best.get_state_dict(progress=True, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConnectionError(
+            f"weights of {architecture} could not be fetched from {best.url}: {reason}. "
+            "Fetch that file on another machine and pass its path as weights=FILE."
+        ) from error
