@@ -1,0 +1,127 @@
+"""Every knob of training, on one screen."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from types import UnionType
+from typing import Any, Self, get_args, get_type_hints
+
+from seglab.contract import require_name
+
+__all__ = ["TrainConfig"]
+
+SCHEDULES = ("constant", "cosine", "plateau", "poly")
+OPTIMIZERS = ("adam", "adamw")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How to train; what is trained comes as objects.
+
+    Every field is also a setting of the command line: `seglab train unet ce_dice DATA epochs=60 lr=3e-4`.
+
+    Example:
+        >>> TrainConfig(epochs=20).override(["lr=3e-4"]).lr
+        0.0003
+
+    Raises:
+        ValueError: If a value is outside its range; the message names the field.
+    """
+
+    epochs: int = 100
+    freeze_epochs: int = 0  # first epochs with the encoder frozen, its batch-norm statistics too
+    batch_size: int = 8
+    size: int = 256  # pixels; pictures are letterboxed to size x size
+    lr: float = 1e-4  # the highest learning rate
+    min_lr: float = 1e-6  # where cosine, poly and plateau end
+    optimizer: str = "adam"  # adam or adamw
+    weight_decay: float = 0.0
+    schedule: str = "plateau"  # constant, cosine, plateau (x 0.2 after 5 epochs without improvement) or poly (power 0.9)
+    warmup_epochs: int = 0  # the learning rate rises linearly, step by step
+    patience: int | None = None  # epochs without improvement of the score before stopping; None: never
+    ema: float = 0.0  # decay of the weights' moving average that is scored and saved; 0: the weights themselves
+    grad_clip: float | None = None  # highest gradient norm; None: not clipped
+    augment: bool = True
+    amp: bool = True  # mixed precision where the hardware has it: bf16, on older GPUs fp16; elsewhere float32
+    save_every: int = 5  # epochs between numbered checkpoints, besides best and last
+    seed: int = 0
+    device: str = "auto"  # auto, cpu, cuda, cuda:0, mps
+    workers: int = 2  # threads that read and augment
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        require_name("schedule", self.schedule, SCHEDULES)
+        require_name("optimizer", self.optimizer, OPTIMIZERS)
+        for name, low in (("epochs", 1), ("batch_size", 1), ("size", 32), ("save_every", 1), ("workers", 0), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}; got {getattr(self, name)}.")
+        for name, high in (("freeze_epochs", self.epochs), ("warmup_epochs", self.epochs), ("min_lr", self.lr)):
+            if not 0 <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be in [0, {high}]; got {getattr(self, name)}.")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be above 0 and finite; got {self.lr}.")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be in [0, 1); got {self.ema}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be 0 or above; got {self.weight_decay}.")
+        for name in ("patience", "grad_clip"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, or null for none; got {getattr(self, name)}.")
+
+    def override(self, pairs: Iterable[str]) -> Self:
+        """Apply command-line settings: ["lr=3e-4", "epochs=20"].
+
+        Raises:
+            ValueError: For an unknown setting or a value of another kind.
+        """
+        hints = get_type_hints(type(self))
+        changes: dict[str, Any] = {}
+        for pair in pairs:
+            key, equals, text = pair.partition("=")
+            require_name("setting", key, (field.name for field in fields(self)))
+            if not equals:
+                raise ValueError(f"setting {key} must be written {key}=VALUE; got {pair!r}.")
+            changes[key] = _parse(key, text, hints[key])
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a dictionary that JSON can hold."""
+        return asdict(self)
+
+    def _check_types(self) -> None:
+        """Refuse values of another kind, also for those who skip the type checker."""
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            value, kinds = getattr(self, field.name), _kinds(hints[field.name])
+            if float in kinds and type(value) is int:
+                continue
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise ValueError(f"{field.name} must be {_spell(kinds)}; got {value!r}.")
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    """The plain types a hint stands for: `int | None` -> (int, NoneType)."""
+    return get_args(hint) if isinstance(hint, UnionType) else (hint,)
+
+
+def _spell(kinds: tuple[type, ...]) -> str:
+    """Types in words for a message."""
+    return " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+
+
+def _parse(key: str, text: str, hint: Any) -> object:
+    """Value of a setting given as text: JSON where it is JSON, else the text itself."""
+    kinds = _kinds(hint)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        lowered = {"true": True, "false": False, "none": None, "null": None}
+        value = lowered.get(text.lower(), text) if str not in kinds else text
+    if str in kinds and not isinstance(value, str):
+        value = text
+    if float in kinds and type(value) is int:
+        value = float(value)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise ValueError(f"{key} must be {_spell(kinds)}; got {text!r}.")
+    return value

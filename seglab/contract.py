@@ -1,0 +1,40 @@
+"""What every model, loss, metric and dataset in seglab promises the others.
+
+Dimension letters, the same in every file:
+    N  images in a batch        C  channels
+    K  classes                  H, W  height and width, in pixels
+
+Images are RGB in [0, 1]; masks are class indices, IGNORE_INDEX where the class is unknown. K is read from the
+logits, never from a flag: one channel is binary (sigmoid), more are exclusive classes (softmax).
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from torch import Tensor
+
+IGNORE_INDEX = 255
+
+
+class Sample(NamedTuple):
+    """One labelled image."""
+
+    image: Tensor  # (3, H, W) uint8
+    mask: Tensor  # (H, W) uint8, class indices or IGNORE_INDEX
+    name: str
+
+
+def to_mask(logits: Tensor) -> Tensor:
+    """Class index of every pixel: (N, K, H, W) logits -> (N, H, W) int64."""
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
+
+
+def require_name(kind: str, name: str, options: Iterable[str]) -> None:
+    """Raise a ValueError that lists the choices unless `name` is one of `options`."""
+    options = sorted(options)
+    if name in options:
+        return
+    close = get_close_matches(str(name), options, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"{kind} must be one of {', '.join(options)}; got {name!r}.{hint}")

@@ -1,0 +1,305 @@
+"""Pictures with masks, from disk or generated: one file per layout, the file's name is the dataset's name.
+
+A dataset is indexable, yields `Sample(image uint8 (3, H, W), mask uint8 (H, W), name)` at the picture's own size, and
+has `.classes`. Nothing here is random: augmentation belongs to training, and splits depend on a seed that is recorded.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from seglab.contract import Sample, require_name
+from seglab.images import read_image, read_mask
+
+__all__ = [
+    "Dataset", "Joined", "Pair", "PairedFolder", "Splits", "groups_of", "join", "list_datasets", "load_dataset",
+    "pair_files", "split_pairs",
+]  # fmt: skip
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+SPLIT_NAMES = ("train", "val", "test")
+BINARY = ("background", "object")
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """What training and evaluation ask of a dataset."""
+
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Splits(NamedTuple):
+    """The three parts of a dataset: fit on `train`, choose on `val`, report on `test`."""
+
+    train: Dataset
+    val: Dataset
+    test: Dataset
+
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of who is in which part: equal split, equal fingerprint."""
+        names = {part: [_name_at(data, i) for i in range(len(data))] for part, data in zip(SPLIT_NAMES, self, strict=True)}
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
+
+
+class Pair(NamedTuple):
+    """A picture and its mask (or annotation) on disk; pictures of one `group` stay on one side of a split."""
+
+    name: str
+    image: Path
+    mask: Path
+    group: str
+
+
+def _read_index_mask(path: Path, size: tuple[int, int], num_classes: int) -> np.ndarray:
+    """The mask reader of most layouts: an index (or 0/255) picture of the picture's size."""
+    return read_mask(path, num_classes=num_classes, size=size)
+
+
+@dataclass(frozen=True)
+class PairedFolder:
+    """Dataset of picture files with mask files.
+
+    Args:
+        pairs: The pictures, in order.
+        classes: Class names; the first is the background.
+        read_mask: `(path, (H, W), num_classes) -> uint8 (H, W)`, for layouts whose masks are not pictures.
+
+    Example:
+        >>> len(PairedFolder(()))
+        0
+    """
+
+    pairs: tuple[Pair, ...]
+    classes: tuple[str, ...] = BINARY
+    read_mask: Callable[[Path, tuple[int, int], int], np.ndarray] = _read_index_mask
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self.pairs[index]
+        image = read_image(pair.image)  # (H, W, 3)
+        mask = self.read_mask(pair.mask, image.shape[:2], len(self.classes))
+        return Sample(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask), pair.name)
+
+    def name(self, index: int) -> str:
+        """Name of a picture without reading it."""
+        return self.pairs[index].name
+
+    def select(self, names: Iterable[str]) -> "PairedFolder":
+        """The pictures of these names, in that order."""
+        by_name = {pair.name: pair for pair in self.pairs}
+        return replace(self, pairs=tuple(by_name[name] for name in names))
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several datasets of the same classes, one after the other; names get the part's label in front."""
+
+    parts: tuple[Dataset, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, the same in every part."""
+        return self.parts[0].classes
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(self, index: int) -> Sample:
+        part, label, index = self._locate(index)
+        sample = part[index]
+        return sample._replace(name=f"{label}/{sample.name}")
+
+    def name(self, index: int) -> str:
+        """Name of a picture without reading it, where the part can tell."""
+        part, label, index = self._locate(index)
+        return f"{label}/{_name_at(part, index)}"
+
+    def _locate(self, index: int) -> tuple[Dataset, str, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index must be in [0, {len(self)}); got {index}.")
+        for part, label in zip(self.parts, self.labels, strict=True):
+            if index < len(part):
+                return part, label, index
+            index -= len(part)
+        raise AssertionError("unreachable")
+
+
+def list_datasets() -> list[str]:
+    """Names that load_dataset accepts: the public files of this folder.
+
+    Example:
+        >>> "folder" in list_datasets()
+        True
+    """
+    return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def load_dataset(name: str, root: str | Path | None = None, **knobs: Any) -> Splits:
+    """Read the dataset whose layout is described in seglab/data/<name>.py.
+
+    Args:
+        name: One of `list_datasets()`.
+        root: The dataset's folder; not needed for `synthetic`.
+        knobs: Settings of that layout, for example `seed=` of the split.
+
+    Raises:
+        ValueError: For an unknown name or knob, or a folder that does not hold what the layout promises.
+        FileNotFoundError: If `root` does not exist.
+    """
+    require_name("dataset", name, list_datasets())
+    load = import_module(f"{__name__}.{name}").load
+    for knob in knobs:
+        require_name(f"setting of dataset {name}", knob, [key for key in signature(load).parameters if key != "root"])
+    if root is None:
+        if "root" in signature(load).parameters:
+            raise ValueError(f"dataset {name} needs the folder it lies in; got none.")
+        return load(**knobs)  # type: ignore[no-any-return]
+    if "root" not in signature(load).parameters:
+        return load(**knobs)  # type: ignore[no-any-return]
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"dataset folder {root} must exist; got no folder of that name.")
+    return load(root, **knobs)  # type: ignore[no-any-return]
+
+
+def join(splits: Mapping[str, Splits]) -> Splits:
+    """Several datasets as one: train with train, val with val, test with test.
+
+    Raises:
+        ValueError: If their classes differ, or there are none.
+    """
+    if not splits:
+        raise ValueError("join needs at least one dataset; got none.")
+    if len(splits) == 1:
+        return next(iter(splits.values()))
+    classes = {label: one.train.classes for label, one in splits.items()}
+    if len({len(names) for names in classes.values()}) > 1:
+        raise ValueError(f"joined datasets must have the same classes; got {classes}.")
+    labels = tuple(splits)
+    return Splits(*(Joined(tuple(one[i] for one in splits.values()), labels) for i in range(3)))
+
+
+def pair_files(images: Path, masks: Path, *, suffixes: Sequence[str] = ("",)) -> tuple[Pair, ...]:
+    """Pictures of one folder with the masks of another, by stem; a mask's stem may end in one of `suffixes`.
+
+    Raises:
+        ValueError: If a picture has no mask, a mask no picture, or two files share a stem; names the files.
+    """
+    pictures = _by_stem(images)
+    found = _by_stem(masks)
+    pairs = []
+    for stem, picture in pictures.items():
+        mask = next((found.pop(stem + suffix) for suffix in suffixes if stem + suffix in found), None)
+        if mask is None:
+            raise ValueError(f"picture {picture} must have a mask of the same name in {masks}; got none.")
+        pairs.append(Pair(stem, picture, mask, stem))
+    if found:
+        raise ValueError(f"mask {next(iter(found.values()))} must have a picture of the same name in {images}; got none.")
+    if not pairs:
+        raise ValueError(f"folder {images} must hold pictures ({', '.join(PICTURE_SUFFIXES)}); got none.")
+    return tuple(pairs)
+
+
+def groups_of(pairs: Sequence[Pair], table: Path) -> tuple[Pair, ...]:
+    """The pairs with the groups of a CSV table with the columns `id` and `group`; unchanged if there is no such table."""
+    if not table.is_file():
+        return tuple(pairs)
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if not {"id", "group"} <= set(rows.fieldnames or ()):
+            return tuple(pairs)
+        group = {row["id"]: row["group"] for row in rows if row["group"]}
+    return tuple(pair._replace(group=group.get(pair.name, pair.name)) for pair in pairs)
+
+
+def split_pairs(
+    data: PairedFolder, *, seed: int = 0, shares: tuple[float, float, float] = (0.7, 0.15, 0.15), file: Path | None = None
+) -> Splits:
+    """Three-way split by group, from `file` (a splits.json) if it exists, else drawn from `seed`.
+
+    Whole groups are dealt in random order until a part has its share, so parts are right to within one group.
+
+    Args:
+        data: The whole dataset.
+        seed: Seed of the order of the groups.
+        shares: Shares of train, val and test, above or equal 0, sum 1.
+        file: JSON with the keys train, val, test, each a list of names; a name may be in one part only.
+
+    Raises:
+        ValueError: If the shares or the file are not as said.
+    """
+    if file is not None and file.is_file():
+        return Splits(*(data.select(names) for names in _read_split_file(file, data)))
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"shares must be 0 or above and sum to 1; got {shares}.")
+    groups: dict[str, list[Pair]] = {}
+    for pair in sorted(data.pairs, key=lambda pair: pair.name):
+        groups.setdefault(pair.group, []).append(pair)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    members = list(groups.values())
+    ends = np.cumsum(shares)[:2] * len(data.pairs)
+    parts: tuple[list[Pair], ...] = ([], [], [])
+    dealt = 0
+    for index in order:
+        parts[int(np.searchsorted(ends, dealt + len(members[index]) / 2))].extend(members[index])
+        dealt += len(members[index])
+    return Splits(*(replace(data, pairs=tuple(sorted(part))) for part in parts))
+
+
+def _read_split_file(file: Path, data: PairedFolder) -> list[list[str]]:
+    """The three lists of names of a splits.json, checked against the pictures that are there."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"split file {file} must be JSON; got an error: {error}.") from None
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(part), list) and all(isinstance(name, str) for name in content[part]) for part in SPLIT_NAMES
+    ):
+        raise ValueError(f"split file {file} must have the keys train, val and test, each a list of names.")
+    known = {pair.name for pair in data.pairs}
+    seen: dict[str, str] = {}
+    for part in SPLIT_NAMES:
+        for name in content[part]:
+            if name not in known:
+                raise ValueError(f"split file {file} names {name!r} in {part}, which is not among the pictures.")
+            if name in seen:
+                raise ValueError(f"split file {file} names {name!r} twice, in {seen[name]} and {part}.")
+            seen[name] = part
+    return [content[part] for part in SPLIT_NAMES]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Picture files of a folder by stem, in order; hidden files are left out."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder {folder} must exist; got no folder of that name.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in PICTURE_SUFFIXES:
+            continue
+        if path.stem in found:
+            raise ValueError(f"files of {folder} must differ in their stem; got {found[path.stem].name} and {path.name}.")
+        found[path.stem] = path
+    return found
+
+
+def _name_at(data: Dataset, index: int) -> str:
+    """Name of a sample, without decoding the picture where the dataset can tell."""
+    name = getattr(data, "name", None)
+    return str(name(index)) if callable(name) else data[index].name
