@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seglab.contract import require_name
 
@@ -98,7 +99,9 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attended map: (N, C, H, W) -> (N, C, H, W)."""
-        scores = self.mlp(x.mean(dim=(2, 3))) + self.mlp(x.amax(dim=(2, 3)))  # (N, C)
+        # Averaged with channels last, because the gradient comes back in the order of memory used here.
+        average, maximum = x.movedim(1, -1).mean(dim=(1, 2)), F.adaptive_max_pool2d(x, 1).flatten(1)  # (N, C)
+        scores = self.mlp(average) + self.mlp(maximum)
         gated: Tensor = x * self.map(scores.sigmoid()[:, :, None, None])
         return gated
 
@@ -137,8 +140,9 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attended map: (N, C, H, W) -> (N, C, H, W)."""
-        pooled = [x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)]
-        scores = self.norm(self.conv(torch.cat(pooled if self.max_first else pooled[::-1], dim=1)))  # (N, 1, H, W)
+        pixels = x.movedim(1, -1)  # the gradient comes back in this order of memory, as channels_last needs it
+        pooled = [pixels.max(dim=-1).values, pixels.mean(dim=-1)]
+        scores = self.norm(self.conv(torch.stack(pooled if self.max_first else pooled[::-1], dim=1)))  # (N, 1, H, W)
         gated: Tensor = x * self.map(scores.sigmoid())
         return gated
 

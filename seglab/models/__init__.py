@@ -59,7 +59,8 @@ class Segmenter(nn.Module):
         self.net = net
         self.name = name
         self.knobs: dict[str, object] = json.loads(json.dumps(dict(knobs or {}), default=sorted))
-        self.stride: int = getattr(net, "stride", MIN_SIDE)
+        stride = getattr(net, "stride", None)  # a layer of PyTorch has one too, but of another kind
+        self.stride = stride if isinstance(stride, int) else MIN_SIDE
         self.encoder_frozen = False
         # Not in the state dict: they are constants, and a checkpoint must not be able to change them.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
