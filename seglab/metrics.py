@@ -30,21 +30,9 @@ from torch import Tensor
 from seglab.contract import IGNORE_INDEX
 
 __all__ = [
-    "Calibration",
-    "Mean",
-    "accuracy",
-    "aggregate",
-    "assd",
-    "calibration",
-    "counts",
-    "dice",
-    "hausdorff95",
-    "iou",
-    "precision",
-    "recall",
-    "specificity",
-    "surface_dice",
-]
+    "Calibration", "Mean", "accuracy", "aggregate", "assd", "calibration", "counts", "dice", "hausdorff95", "iou",
+    "precision", "recall", "specificity", "surface_dice",
+]  # fmt: skip
 
 
 class Mean(NamedTuple):
@@ -64,11 +52,8 @@ class Calibration(NamedTuple):
 def counts(pred: Tensor, target: Tensor, num_classes: int, *, ignore_index: int = IGNORE_INDEX) -> Tensor:
     """Confusion counts of every image: how many pixels of each true class got each predicted class.
 
-    Args:
-        pred: Predicted class indices, (N, H, W), integer or bool.
-        target: True class indices, (N, H, W), integer or bool.
-        num_classes: K of the model; 1 (binary) counts the two classes 0 and 1.
-        ignore_index: Label in `target` of pixels whose class is unknown; whatever is predicted there is not counted.
+    `pred` and `target` hold class indices, (N, H, W), integer or bool. `num_classes` is the K of the model: 1 (binary)
+    counts the two classes 0 and 1. Pixels whose `target` is `ignore_index` are not counted, whatever is predicted.
 
     Returns:
         (N, K, K) int64 with K = max(2, num_classes), in pixels: rows true, columns predicted. All 0 for an image
@@ -83,19 +68,23 @@ def counts(pred: Tensor, target: Tensor, num_classes: int, *, ignore_index: int 
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1; got {num_classes}.")
     classes = max(2, num_classes)
-    unknown = target.long() == ignore_index
-    true, got = (mask.long().masked_fill(unknown, 0) for mask in (target, pred))
+    cells = classes * classes
+    unknown = target.int() == ignore_index  # int, because a uint8 tensor takes 156 for -100
+    true, got = (mask.masked_fill(unknown, 0) for mask in (target, pred))
     _require_below("target", true, classes)
     _require_below("pred", got, classes)
-    cells = classes * classes
-    cell = (true * classes + got).masked_fill_(unknown, cells)  # one cell more, for what is not counted
-    cell += torch.arange(len(cell), device=cell.device).view(-1, 1, 1) * (cells + 1)
-    table = torch.bincount(cell.flatten(), minlength=len(cell) * (cells + 1)).view(-1, cells + 1)
-    return table[:, :cells].reshape(-1, classes, classes)
+    small = torch.uint8 if cells < 256 else torch.int64  # a byte per pixel is counted several times faster
+    cell = (true.to(small) * classes + got.to(small)).masked_fill_(unknown, cells)  # one cell more, not counted
+    result = torch.zeros(len(cell), cells, dtype=torch.int64, device=cell.device)
+    for i, image in enumerate(cell):
+        result[i] = torch.bincount(image.flatten(), minlength=cells + 1)[:cells]
+    return result.view(-1, classes, classes)
 
 
 def iou(counts: Tensor) -> Tensor:
     """Intersection over union of every class (Jaccard index): TP / (TP + FP + FN).
+
+    P. Jaccard, "The distribution of the flora in the alpine zone", New Phytologist 11(2), 1912.
 
     Returns:
         (..., K) float64 in [0, 1]. NaN for a class neither true nor predicted; 0 if only one of the two is empty.
@@ -103,9 +92,6 @@ def iou(counts: Tensor) -> Tensor:
     Example:
         >>> iou(torch.tensor([[4, 1], [0, 3]]))  # 4 / 5 and 3 / 4
         tensor([0.8000, 0.7500], dtype=torch.float64)
-
-    Reference:
-        P. Jaccard, "The distribution of the flora in the alpine zone", New Phytologist 11(2), 1912.
     """
     tp, predicted, true, _ = _parts(counts)
     return tp / (predicted + true - tp)
@@ -114,16 +100,14 @@ def iou(counts: Tensor) -> Tensor:
 def dice(counts: Tensor) -> Tensor:
     """Dice coefficient of every class (F1, Sorensen-Dice): 2 TP / (2 TP + FP + FN).
 
+    L. R. Dice, "Measures of the amount of ecologic association between species", Ecology 26(3), 1945.
+
     Returns:
-        (..., K) float64 in [0, 1], equal to 2 IoU / (1 + IoU) of the same counts. NaN for a class that is neither
-        true nor predicted anywhere; 0 if only one of the two is empty.
+        (..., K) float64 in [0, 1], 2 IoU / (1 + IoU) of the same counts; NaN and 0 where `iou` is.
 
     Example:
         >>> dice(torch.tensor([[4, 1], [0, 3]]))  # 8 / 9 and 6 / 7
         tensor([0.8889, 0.8571], dtype=torch.float64)
-
-    Reference:
-        L. R. Dice, "Measures of the amount of ecologic association between species", Ecology 26(3), 1945.
     """
     tp, predicted, true, _ = _parts(counts)
     return 2 * tp / (predicted + true)
@@ -146,10 +130,9 @@ def precision(counts: Tensor) -> Tensor:
 def recall(counts: Tensor) -> Tensor:
     """Share of the pixels of a class that are found (sensitivity, true positive rate): TP / (TP + FN).
 
-    Its pooled mean over classes is also known as mPA, mean pixel accuracy, or balanced accuracy.
-
     Returns:
-        (..., K) float64 in [0, 1]. NaN for a class that is true nowhere, even if it is predicted somewhere.
+        (..., K) float64 in [0, 1]. NaN for a class that is true nowhere, even if it is predicted somewhere. The
+        pooled mean over classes is known as mPA, mean pixel accuracy, and as balanced accuracy.
 
     Example:
         >>> recall(torch.tensor([[4, 1], [0, 3]]))  # 4 / 5 and 3 / 3
@@ -176,10 +159,8 @@ def specificity(counts: Tensor) -> Tensor:
 def accuracy(counts: Tensor) -> Tensor:
     """Share of all known pixels that are right (pixel accuracy, overall accuracy).
 
-    Flatters every model where one class is rare: a mask that misses a 1 % lesion scores .99.
-
     Returns:
-        (...) float64 in [0, 1]. NaN if no pixel is known.
+        (...) float64 in [0, 1]. NaN if no pixel is known. Flatters where a class is rare: missing a 1 % lesion is .99.
 
     Example:
         >>> accuracy(torch.tensor([[4, 1], [0, 3]]))  # 7 / 8
@@ -248,11 +229,7 @@ def hausdorff95(pred: Tensor, target: Tensor, *, pixel_size_mm: float | None = N
     Reference:
         D. P. Huttenlocher et al., "Comparing images using the Hausdorff distance", IEEE TPAMI 15(9), 1993.
     """
-
-    def score(ours: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-        return float(max(np.percentile(ours, 95), np.percentile(true, 95)))
-
-    return _outline_scores(pred, target, pixel_size_mm, score)
+    return _outline_scores(pred, target, pixel_size_mm, lambda *both: max(float(np.percentile(d, 95)) for d in both))
 
 
 def assd(pred: Tensor, target: Tensor, *, pixel_size_mm: float | None = None) -> Tensor:
@@ -346,9 +323,8 @@ def calibration(
     confidence, pred = full.double().max(dim=1)  # (N, H, W)
     confidence, right = confidence[keep], (pred == target)[keep].double()
     index = (confidence * bins).long().clamp_(max=bins - 1)
-    number, sure, correct = (
-        torch.bincount(index, weights=weight, minlength=bins) for weight in (torch.ones_like(right), confidence, right)
-    )
+    weights = (torch.ones_like(right), confidence, right)
+    number, sure, correct = (torch.bincount(index, weight, bins) for weight in weights)
     ece = (correct - sure).abs().sum() / number.sum()
     return Calibration(ece, torch.stack((sure / number, correct / number, number), dim=1))
 
@@ -371,8 +347,7 @@ def _mean(values: Tensor) -> Mean:
 def _require_masks(pred: Tensor, target: Tensor) -> None:
     """Raise a ValueError unless both are (N, H, W) of one shape and hold integers or bools."""
     if pred.ndim != 3 or pred.shape != target.shape:
-        shapes = f"{tuple(pred.shape)} and {tuple(target.shape)}"
-        raise ValueError(f"pred and target must share one shape (N, H, W); got {shapes}.")
+        raise ValueError(f"pred and target must share a shape (N, H, W); got {(*pred.shape,)} and {(*target.shape,)}.")
     for name, mask in (("pred", pred), ("target", target)):
         if mask.is_floating_point() or mask.is_complex():
             raise ValueError(f"{name} must hold integers or bools; got {mask.dtype}.")
@@ -383,7 +358,7 @@ def _require_below(name: str, mask: Tensor, classes: int) -> None:
     if mask.numel() and mask.dtype != torch.bool:
         low, high = (int(value) for value in mask.aminmax())
         if low < 0 or high >= classes:
-            raise ValueError(f"{name} must hold class indices 0 to {classes - 1}; got {low} to {high}.")
+            raise ValueError(f"{name} must hold class indices 0 to {classes - 1}; got values from {low} to {high}.")
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
