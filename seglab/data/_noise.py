@@ -5,10 +5,12 @@ results to the last bit, while `exp`, `sin`, matrix products and OpenCV's filter
 processors. So a seed gives the same picture everywhere.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[Any]  # float32, (H, W) or (H, W, 3)
 
 __all__ = [
     "Field",
@@ -44,7 +46,8 @@ def direction(rng: np.random.Generator) -> tuple[float, float]:
 def smooth(x: Field) -> Field:
     """The step 3x^2 - 2x^3, 0 below 0 and 1 above 1."""
     x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
+    result: Field = x * x * (3 - 2 * x)
+    return result
 
 
 def grid(shape: tuple[int, int]) -> tuple[Field, Field]:
@@ -87,7 +90,8 @@ def _lattice(rng: np.random.Generator, shape: tuple[int, int], cell: tuple[float
     i, f = down
     rows = nodes[i] * (1 - f)[:, None] + nodes[i + 1] * f[:, None]  # (H, nodes across)
     i, f = across
-    return rows[:, i] * (1 - f) + rows[:, i + 1] * f
+    result: Field = rows[:, i] * (1 - f) + rows[:, i + 1] * f
+    return result
 
 
 def _blend(rng: np.random.Generator, length: int, cell: float) -> tuple[NDArray[np.int64], Field]:
@@ -150,7 +154,8 @@ def stroke(
     distance = np.abs(across - curve * along * along) * np.float32(min(shape))
     distance /= np.sqrt(1 + (2 * curve * along) ** 2)  # otherwise the line swells where it bends away
     end = (np.float32(between(rng, *length)) - np.abs(along)) * 12
-    return np.clip(np.float32(width + 0.5) - distance, 0, min(1.0, 2 * width)) * np.clip(end, 0, 1)
+    result: Field = np.clip(np.float32(width + 0.5) - distance, 0, min(1.0, 2 * width)) * np.clip(end, 0, 1)
+    return result
 
 
 def soften(field: Field) -> Field:

@@ -21,18 +21,22 @@ __all__ = ["draw"]
 
 # Colours, red-green-blue in [0, 1]: skin under a dermatoscope, and what is left of its light under thin and under
 # thick pigment.
-SKIN = np.float32(
+SKIN = np.array(
     [
         (0.93, 0.78, 0.72), (0.86, 0.66, 0.58), (0.74, 0.58, 0.47), (0.92, 0.55, 0.52), (0.73, 0.66, 0.68),
         (0.62, 0.46, 0.36), (0.90, 0.84, 0.74), (0.80, 0.60, 0.42), (0.45, 0.31, 0.24),
-    ]
+    ],
+    np.float32,
 )  # fmt: skip
-THIN = np.float32([(0.86, 0.66, 0.44), (0.88, 0.60, 0.52), (0.80, 0.64, 0.46), (0.94, 0.78, 0.52), (0.90, 0.70, 0.62)])
-THICK = np.float32(
+THIN = np.array(
+    [(0.86, 0.66, 0.44), (0.88, 0.60, 0.52), (0.80, 0.64, 0.46), (0.94, 0.78, 0.52), (0.90, 0.70, 0.62)], np.float32
+)
+THICK = np.array(
     [
         (0.34, 0.17, 0.10), (0.20, 0.09, 0.08), (0.58, 0.32, 0.16), (0.26, 0.27, 0.36), (0.60, 0.30, 0.26),
         (0.46, 0.26, 0.13),
-    ]
+    ],
+    np.float32,
 )  # fmt: skip
 
 
@@ -64,11 +68,17 @@ def draw(rng: np.random.Generator, shape: tuple[int, int], count: int) -> tuple[
     return (np.clip(picture, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8), mask
 
 
+def _rgb(red: float, green: float, blue: float) -> Field:
+    """A colour, or how much of each colour to take away."""
+    return np.array((red, green, blue), np.float32)
+
+
 def _mix(rng: np.random.Generator, table: Field) -> Field:
     """A colour between two rows of a table."""
     first, second = (table[int(rng.random() * len(table))] for _ in range(2))
     share = np.float32(rng.random() * 0.5)
-    return first * (1 - share) + second * share
+    result: Field = first * (1 - share) + second * share
+    return result
 
 
 def _skin(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
@@ -77,16 +87,16 @@ def _skin(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
     picture = np.broadcast_to(_mix(rng, SKIN), (*shape, 3)).copy()
     picture *= 1 + np.float32(between(rng, 0.02, 0.10)) * fractal(rng, shape, side / 2, 4)[..., None]
     fine = fractal(rng, shape, side / between(rng, 20, 45), 3)
-    picture *= 1 + (np.float32(between(rng, 0.02, 0.12)) * fine)[..., None] * np.float32([0.6, 1, 1])
+    picture *= 1 + (np.float32(between(rng, 0.02, 0.12)) * fine)[..., None] * _rgb(0.6, 1, 1)
     blood = np.clip(fractal(rng, shape, side / between(rng, 4, 12), 5), 0, 1) * np.float32(between(rng, 0.05, 0.35))
-    picture *= 1 - blood[..., None] * np.float32([0.1, 0.7, 0.6])
+    picture *= 1 - blood[..., None] * _rgb(0.1, 0.7, 0.6)
     if chance(rng, 0.6):  # furrows are light or dark as the glass presses
         first, second = voronoi(rng, shape, side / between(rng, 14, 40))
         depth = np.float32(between(rng, -0.06, 0.06))
         picture *= 1 + depth * smooth(1 - 4 * (second - first))[..., None]
     if chance(rng, 0.3):  # freckles
         spots = smooth(4 * fractal(rng, shape, side / between(rng, 5, 14), 5) - np.float32(between(rng, 0.8, 1.6)))
-        picture *= 1 - spots[..., None] * np.float32([0.10, 0.19, 0.26]) * np.float32(rng.random())
+        picture *= 1 - spots[..., None] * _rgb(0.10, 0.19, 0.26) * np.float32(rng.random())
     return picture
 
 
@@ -121,7 +131,8 @@ def _pigment(rng: np.random.Generator, shape: tuple[int, int], depth: Field) -> 
     left = _mix(rng, THIN) * (1 - density) + _mix(rng, THICK) * density
     cover = cover[..., None] * np.float32(between(rng, 0.6, 1))  # below 1: a pale lesion
     halo = smooth(1 + depth * np.float32(between(rng, 1.5, 4)))[..., None] * np.float32(between(rng, 0, 0.14))
-    return (1 - cover + cover * left) * (1 - halo * np.float32([0.2, 1, 0.9]))
+    result: Field = (1 - cover + cover * left) * (1 - halo * _rgb(0.2, 1, 0.9))
+    return result
 
 
 def _structure(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
@@ -143,11 +154,11 @@ def _dirt(rng: np.random.Generator, shape: tuple[int, int], picture: Field) -> F
     if chance(rng, 0.08):
         ink = stroke(rng, shape, side * between(rng, 0.02, 0.05), (0.2, 0.6), 2.0)
         ink *= smooth(0.7 + 2 * fractal(rng, shape, side / 20, 2))
-        picture = picture * (1 - ink[..., None] * np.float32([0.5, 0.65, 0.25]))
+        picture = picture * (1 - ink[..., None] * _rgb(0.5, 0.65, 0.25))
     if chance(rng, 0.25):
         picture = picture * (1 - _ruler(rng, shape)[..., None] * np.float32(between(rng, 0.3, 0.8)))
     if chance(rng, 0.45):
-        colour = np.float32([0.16, 0.11, 0.09]) * np.float32(between(rng, 0.3, 2.2))
+        colour = _rgb(0.16, 0.11, 0.09) * np.float32(between(rng, 0.3, 2.2))
         for _ in range(1 + int(14 * rng.random() * rng.random())):
             width = max(0.3, side * between(rng, 0.001, 0.005))
             hair = stroke(rng, shape, width, (0.08, 0.8), 1.6)[..., None] * np.float32(between(rng, 0.5, 0.95))
@@ -203,4 +214,5 @@ def _light(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
     if chance(rng, 0.33):
         start, width = np.float32(between(rng, 0.5, 0.64)), np.float32(between(rng, 0.02, 0.3))
         light = light * (1 - np.float32(between(rng, 0.85, 0.98)) * smooth((distance - start) / width))
-    return light
+    result: Field = light
+    return result
