@@ -2,14 +2,15 @@
 
 What holds for every loss of this file, so that no docstring has to repeat it:
 
-* K = 1 is binary (sigmoid), K >= 2 are exclusive classes (softmax). The result is a scalar, at least 0, 0 if perfect.
-* Pixels of `target` equal to `ignore_index` leave every sum. If nothing is known, the loss is 0 and so is its gradient.
+* `logits` are raw scores, (N, K, H, W): K = 1 is binary (sigmoid), K >= 2 are exclusive classes (softmax). `target`
+  holds class indices, (N, H, W), integer. The result is a scalar of at least 0, and 0 or close to it if perfect.
+* Pixels whose `target` is `ignore_index` leave every sum. If nothing is known, the loss is 0 and so is its gradient.
 * `bce`, `ce` and `focal` average over all known pixels of the batch. The overlap losses (`dice`, `tversky` and what
   is built on them) form their ratio per image and class, then average over classes and images (`reduce="image"`), so
   that a small object counts as much as a large one. `reduce="batch"` sums over the batch first. An image without a
   known pixel counts as an image of loss 0.
-* A class that is absent from an image is not skipped: its ratio is smooth / (smooth + false positives), so the loss is
-  0 when nothing is predicted there, and it rises with every wrong pixel.
+* `smooth`, in pixels, at least 0, is added to both sides of a ratio. A class that is absent from an image is not
+  skipped: its loss is 0 when nothing is predicted there, and it rises towards 1 with every wrong pixel.
 * Half precision logits are computed in float32, float64 stays float64.
 * A ValueError says which rule a shape, a dtype, a knob or a label breaks. Labels are looked at on the CPU only, because
   on an accelerator the look would make every step wait for the device.
@@ -28,18 +29,9 @@ from torch.nn import functional as F
 from seglab.contract import IGNORE_INDEX, require_name
 
 __all__ = [
-    "bce",
-    "bce_dice",
-    "build_loss",
-    "ce",
-    "ce_dice",
-    "dice",
-    "dice_focal",
-    "focal",
-    "focal_tversky",
-    "list_losses",
+    "bce", "bce_dice", "build_loss", "ce", "ce_dice", "dice", "dice_focal", "focal", "focal_tversky", "list_losses",
     "tversky",
-]
+]  # fmt: skip
 
 
 def list_losses() -> list[str]:
@@ -60,10 +52,7 @@ def build_loss(name: str, **knobs: Any) -> Callable[[Tensor, Tensor], Tensor]:
         knobs: Keyword arguments of that loss.
 
     Returns:
-        A function (logits, target) -> scalar.
-
-    Raises:
-        ValueError: If the name, a knob's name or a knob's value is not known; the message lists the choices.
+        A function (logits, target) -> scalar. An unknown name, knob or value is a ValueError that lists the choices.
 
     Example:
         >>> loss = build_loss("ce", ignore_index=0)
@@ -85,21 +74,10 @@ def build_loss(name: str, **knobs: Any) -> Callable[[Tensor, Tensor], Tensor]:
 def bce(logits: Tensor, target: Tensor, *, ignore_index: int = IGNORE_INDEX) -> Tensor:
     """Binary cross-entropy of the sigmoid, averaged over known pixels (and channels).
 
-    The plain baseline. For K >= 2 every channel is one class against the rest: the target becomes one-hot and each
+    For K >= 2 every channel is one class against the rest: the target becomes one-hot and each
     channel gets its own sigmoid. Use `ce` where the classes exclude each other.
 
         loss = mean of -[y log p + (1 - y) log(1 - p)],  p = sigmoid(logit)
-
-    Args:
-        logits: Raw scores, (N, K, H, W).
-        target: Class indices, (N, H, W).
-        ignore_index: Label of pixels whose class is unknown.
-
-    Returns:
-        Scalar, in nats, 0 upwards; 0 if no pixel is known.
-
-    Raises:
-        ValueError: If a shape, dtype or label does not fit.
 
     Example:
         >>> bce(torch.zeros(1, 1, 1, 2), torch.tensor([[[1, 255]]]))  # p = 1/2 everywhere: log 2
@@ -122,21 +100,10 @@ def ce(
 ) -> Tensor:
     """Cross-entropy of the softmax, averaged over known pixels.
 
-    One logit z is read as the two logits (0, z), so with K = 1 this equals `bce`.
+    One logit z is read as the two logits (0, z), so with K = 1 this equals `bce`. `class_weights` are max(2, K) numbers
+    of at least 0; None weighs all classes alike.
 
         loss = sum of w_y (-log p_y) / sum of w_y,  p = softmax(logits), y the true class
-
-    Args:
-        logits: Raw scores, (N, K, H, W).
-        target: Class indices, (N, H, W).
-        class_weights: One weight per class, max(2, K) numbers of at least 0; None weighs all alike.
-        ignore_index: Label of pixels whose class is unknown.
-
-    Returns:
-        Scalar, in nats, 0 upwards; 0 if no pixel is known or all known pixels have weight 0.
-
-    Raises:
-        ValueError: If a shape, dtype, label or the number of weights does not fit.
 
     Example:
         >>> ce(torch.zeros(1, 4, 1, 1), torch.tensor([[[2]]]))  # four equal classes: log 4
@@ -151,7 +118,7 @@ def ce(
     classes = max(2, logits.shape[1])
     weights = torch.as_tensor(class_weights, dtype=logits.dtype, device=logits.device)
     if weights.shape != (classes,):
-        raise ValueError(f"class_weights must hold {classes} numbers; got shape {tuple(weights.shape)}.")
+        raise ValueError(f"class_weights must hold max(2, K) = {classes} numbers; got {class_weights!r}.")
     return _mean(_pixel_ce(logits, target), known * weights[target])
 
 
@@ -168,22 +135,9 @@ def focal(
 
         loss = mean of alpha_t (1 - p_t)^gamma (-log p_t),  p_t = probability of the true class
 
-    alpha_t is alpha for foreground (class 1 and above) and 1 - alpha for background. gamma = 0 without alpha is `ce`.
-
-    Args:
-        logits: Raw scores, (N, K, H, W).
-        target: Class indices, (N, H, W).
-        alpha: Weight of the foreground, in [0, 1]; None weighs both sides 1.
-        gamma: How fast sure pixels fade, at least 0.
-        uniform_alpha: Multiply both sides by alpha, as Boudaieb et al. print it. A constant factor balances nothing,
-            and Adam divides it out again.
-        ignore_index: Label of pixels whose class is unknown.
-
-    Returns:
-        Scalar, 0 upwards; 0 if no pixel is known.
-
-    Raises:
-        ValueError: If a shape, dtype, label or knob does not fit.
+    alpha_t is `alpha`, in [0, 1], for foreground (class 1 and above) and 1 - alpha for background; None weighs both 1.
+    `gamma`, at least 0, says how fast sure pixels fade; 0 without alpha is `ce`. `uniform_alpha` multiplies both sides
+    by alpha, as Boudaieb et al. print it: a constant factor, which balances nothing and which Adam divides out again.
 
     Example:
         >>> focal(torch.zeros(1, 1, 1, 1), torch.tensor([[[1]]]))  # (1 - 1/2)^2 log 2
@@ -202,7 +156,8 @@ def focal(
     pixels = _pixel_ce(logits, target)
     pixels = _power(-torch.expm1(-pixels), gamma) * pixels
     if alpha is not None:
-        pixels = pixels * (alpha if uniform_alpha else torch.where(target > 0, alpha, 1 - alpha))
+        sides = logits.new_tensor([alpha if uniform_alpha else 1 - alpha, alpha])  # background, foreground
+        pixels = pixels * sides[(target > 0).long()]
     return _mean(pixels, known)
 
 
@@ -217,37 +172,24 @@ def dice(
 ) -> Tensor:
     """One minus the soft Dice coefficient, averaged over classes.
 
-        loss = 1 - (2 sum(p g) + smooth) / (sum(p) + sum(g) + smooth)
+        loss = 1 - (2 sum(p g) + smooth) / (sum(p) + sum(g) + smooth),  in [0, 1]
 
-    Args:
-        logits: Raw scores, (N, K, H, W).
-        target: Class indices, (N, H, W).
-        smooth: Added to both sides of the ratio, in pixels, at least 0.
-        reduce: "image" or "batch", see the top of this file.
-        include_background: Whether class 0 is one of the averaged classes; of no effect for K = 1.
-        ignore_index: Label of pixels whose class is unknown.
-
-    Returns:
-        Scalar in [0, 1]. Empty masks cost 0 where nothing is predicted; nothing known costs 0.
-
-    Raises:
-        ValueError: If a shape, dtype, label or knob does not fit.
+    `include_background` says whether class 0 is one of the averaged classes; it has no effect for K = 1.
 
     Example:
         >>> dice(torch.zeros(1, 1, 1, 2), torch.tensor([[[1, 0]]]))  # 1 - (2 * 0.5 + 1) / (1 + 1 + 1)
         tensor(0.3333)
 
     Reference:
-        F. Milletari, N. Navab, S.-A. Ahmadi, "V-Net", 3DV 2016, sec. 3.
+        F. Milletari, N. Navab, S.-A. Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image
+        Segmentation", 3DV 2016, sec. 3.
         Differs: V-Net squares p and g in the denominator and has no smooth. Liu's code counts ignored pixels as false
-        positives (a perfect prediction with half the pixels ignored costs .168 there, 0 here), sums over the batch
-        and uses smooth=1e-5.
+        positives: a perfect prediction with half the pixels ignored costs .168 there, 0 here.
     """
     _require_at_least("smooth", smooth, 0)
-    first = 0 if include_background else 1
     tp, fp, fn = _soft_counts(logits, target, reduce, ignore_index)
-    first = min(first, tp.shape[1] - 1)
-    return _overlap(tp, 0.5 * (fp + fn), smooth / 2)[:, first:].mean()
+    first = 0 if include_background or tp.shape[1] == 1 else 1
+    return _overlap(tp, (fp + fn) / 2, smooth / 2)[:, first:].mean()
 
 
 def tversky(
@@ -262,24 +204,10 @@ def tversky(
 ) -> Tensor:
     """One minus the Tversky index, averaged over all classes; alpha prices false positives, beta misses.
 
-        loss = 1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth)
+        loss = 1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth),  in [0, 1]
 
-    alpha = beta = 1/2 is `dice` with twice the smooth, hence the default of 0.5; alpha = beta = 1 is the soft IoU.
-
-    Args:
-        logits: Raw scores, (N, K, H, W).
-        target: Class indices, (N, H, W).
-        alpha: Price of a false positive, at least 0.
-        beta: Price of a missed pixel, at least 0.
-        smooth: Added to both sides of the ratio, in pixels, at least 0.
-        reduce: "image" or "batch", see the top of this file.
-        ignore_index: Label of pixels whose class is unknown.
-
-    Returns:
-        Scalar in [0, 1]. Empty masks cost 0 where nothing is predicted; nothing known costs 0.
-
-    Raises:
-        ValueError: If a shape, dtype, label or knob does not fit.
+    Both prices are at least 0. 1/2 and 1/2 is `dice` with twice the smooth, hence the default of 0.5; 1 and 1 is the
+    soft IoU.
 
     Example:
         >>> tversky(torch.zeros(1, 1, 1, 2), torch.tensor([[[1, 0]]]), alpha=1, beta=1)  # 1 - (.5 + .5) / (1.5 + .5)
@@ -287,7 +215,7 @@ def tversky(
 
     Reference:
         S. S. M. Salehi, D. Erdogmus, A. Gholipour, "Tversky loss function for image segmentation using 3D fully
-        convolutional deep networks", MLMI 2017, eq. 2.
+        convolutional deep networks", MLMI 2017.
         Differs: smooth is ours.
     """
     return _tversky(logits, target, (alpha, beta, smooth), reduce, ignore_index).mean()
@@ -305,22 +233,9 @@ def focal_tversky(
 ) -> Tensor:
     """Tversky loss of every class raised to 1 / gamma, then averaged: gamma > 1 looks harder at what is nearly right.
 
-        loss = mean of (1 - Tversky index)^(1 / gamma)
+        loss = mean of (1 - Tversky index)^(1 / gamma),  in [0, 1]
 
-    Args:
-        logits: Raw scores, (N, K, H, W).
-        target: Class indices, (N, H, W).
-        alpha: Price of a false positive, at least 0.
-        beta: Price of a missed pixel, at least 0.
-        gamma: Above 0; 1 is `tversky`.
-        reduce: "image" or "batch", see the top of this file.
-        ignore_index: Label of pixels whose class is unknown.
-
-    Returns:
-        Scalar in [0, 1]; 0, with a gradient of 0, if nothing is known. smooth is that of `tversky`, 0.5.
-
-    Raises:
-        ValueError: If a shape, dtype, label or knob does not fit.
+    alpha, beta and smooth (0.5) are those of `tversky`, which gamma = 1 gives back; gamma is above 0.
 
     Example:
         >>> logits, target = torch.zeros(1, 1, 1, 2), torch.tensor([[[1, 0]]])
@@ -329,33 +244,26 @@ def focal_tversky(
 
     Reference:
         N. Abraham, N. M. Khan, "A Novel Focal Tversky Loss Function with Improved Attention U-Net for Lesion
-        Segmentation", ISBI 2019, eq. 4.
-        Differs: in the paper alpha prices misses; here, as in `tversky`, beta does. We average over classes, the
-        paper sums.
+        Segmentation", ISBI 2019.
+        Differs: in the paper alpha prices misses and beta false positives, and classes are summed, not averaged.
     """
-    _require_at_least("gamma", gamma, 1e-3)
+    _require_at_least("gamma", gamma, 1e-3)  # 1 / gamma must stay finite
     return _power(_tversky(logits, target, (alpha, beta, 0.5), reduce, ignore_index), 1 / gamma).mean()
 
 
 def bce_dice(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    smooth: float = 1.0,
-    reduce: str = "image",
-    ignore_index: int = IGNORE_INDEX,
+    logits: Tensor, target: Tensor, *, smooth: float = 1.0, reduce: str = "image", ignore_index: int = IGNORE_INDEX
 ) -> Tensor:
-    """Sum of `bce` and `dice`, one to one; pixels give it slope everywhere, overlap its aim.
-
-    Args, empty cases and errors are those of `bce` and `dice`. Returns a scalar, 0 upwards.
+    """Sum of `bce` and `dice`, one to one.
 
     Example:
         >>> bce_dice(torch.zeros(1, 1, 1, 2), torch.tensor([[[1, 0]]]))  # 0.6931 + 0.3333
         tensor(1.0265)
 
     Reference:
-        F. Isensee et al., "nnU-Net", Nature Methods 18, 2021 (the one-to-one sum).
-        Differs: nnU-Net sums the softmax cross-entropy with Dice over the batch or the image, without background.
+        F. Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation",
+        Nature Methods 18, 2021.
+        Differs: nnU-Net adds Dice to the softmax cross-entropy and leaves the background out of Dice.
     """
     pixels = bce(logits, target, ignore_index=ignore_index)
     return pixels + dice(logits, target, smooth=smooth, reduce=reduce, ignore_index=ignore_index)
@@ -371,8 +279,6 @@ def ce_dice(
     ignore_index: int = IGNORE_INDEX,
 ) -> Tensor:
     """Weighted mean of `ce` and `dice`: alpha * CE + (1 - alpha) * Dice, with alpha in [0, 1].
-
-    Args, empty cases and errors are those of `ce` and `dice`. Returns a scalar, 0 upwards.
 
     Example:
         >>> ce_dice(torch.zeros(1, 1, 1, 2), torch.tensor([[[1, 0]]]), alpha=0.5)  # (0.6931 + 0.3333) / 2
@@ -399,16 +305,13 @@ def dice_focal(
 ) -> Tensor:
     """Sum of `dice` and `focal`, one to one.
 
-    Args, empty cases and errors are those of `dice` and `focal`. Returns a scalar, 0 upwards.
-
     Example:
         >>> dice_focal(torch.zeros(1, 1, 1, 2), torch.tensor([[[1, 0]]]))  # 0.3333 + 0.1733
         tensor(0.5066)
 
     Reference:
         Liu, "Image Recognition and Enhancements of the U-Net Model", ACE 172, 2025.
-        Differs: the paper gives no constants; its code has alpha=0.5, gamma=2, smooth=1e-5, reduce="batch", and
-        counts ignored pixels in Dice.
+        Differs: the paper gives no constants; its code has alpha=0.5, gamma=2, smooth=1e-5 and reduce="batch".
     """
     overlap = dice(logits, target, smooth=smooth, reduce=reduce, ignore_index=ignore_index)
     return overlap + focal(logits, target, alpha=alpha, gamma=gamma, ignore_index=ignore_index)
@@ -416,8 +319,8 @@ def dice_focal(
 
 def _prepare(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:
     """Checked logits (N, K, H, W), at least float32, target (N, H, W) int64 and known (N, H, W), both 0 if unknown."""
-    if logits.ndim != 4 or logits.shape[1] < 1 or not logits.is_floating_point():
-        raise ValueError(f"logits must be float (N, K, H, W); got {logits.dtype} {tuple(logits.shape)}.")
+    if logits.ndim != 4 or not logits.numel() or not logits.is_floating_point():
+        raise ValueError(f"logits must be float (N, K, H, W), not empty; got {logits.dtype} {tuple(logits.shape)}.")
     if target.is_floating_point() or target.is_complex():
         raise ValueError(f"target must hold integer class indices; got {target.dtype}.")
     expected = (logits.shape[0], *logits.shape[2:])
@@ -426,11 +329,10 @@ def _prepare(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor,
     target = target.long()
     known = target != ignore_index
     target = target.masked_fill(~known, 0)
-    if target.device.type == "cpu" and target.numel():
+    if target.device.type == "cpu":
         low, high, classes = int(target.min()), int(target.max()), max(2, logits.shape[1])
         if low < 0 or high >= classes:
-            rule = f"target must hold class indices 0 to {classes - 1}, or {ignore_index}"
-            raise ValueError(f"{rule}; got {low} to {high}.")
+            raise ValueError(f"target must hold classes 0 to {classes - 1}, or {ignore_index}; got {low} to {high}.")
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     # Filled rather than multiplied by 0, so that an infinite logit of an unknown pixel cannot become NaN.
@@ -477,9 +379,7 @@ def _soft_counts(logits: Tensor, target: Tensor, reduce: str, ignore_index: int)
     return tp, predicted - tp, true - tp
 
 
-def _tversky(
-    logits: Tensor, target: Tensor, prices: tuple[float, float, float], reduce: str, ignore_index: int
-) -> Tensor:
+def _tversky(logits: Tensor, target: Tensor, prices: Sequence[float], reduce: str, ignore_index: int) -> Tensor:
     """Tversky loss of every image and class, (N, K) or (1, K); prices are alpha, beta and smooth."""
     for name, value in zip(("alpha", "beta", "smooth"), prices, strict=True):
         _require_at_least(name, value, 0)
@@ -495,7 +395,6 @@ def _overlap(tp: Tensor, errors: Tensor, smooth: float) -> Tensor:
 
 def _require_at_least(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Raise a ValueError unless value is a finite number in [low, high]."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= value <= high or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value == math.inf:
         rule = f"at least {low}" if high == math.inf else f"in [{low}, {high}]"
         raise ValueError(f"{name} must be a number {rule}; got {value!r}.")

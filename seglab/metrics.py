@@ -297,7 +297,7 @@ def calibration(
         ignore_index: Label of pixels whose class is unknown.
 
     Returns:
-        Calibration(ece, table), see there. A bin without pixels has NaN, NaN, 0; ece is NaN if no pixel is left.
+        Calibration(ece, table). A bin without pixels has NaN, NaN, 0; ece is NaN if no pixel is left.
 
     Example:
         >>> probs = torch.tensor([[[[0.75, 0.75, 0.75, 0.75]]]])
@@ -305,7 +305,7 @@ def calibration(
         tensor(0.2500, dtype=torch.float64)
 
     Reference:
-        C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
+        C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
         Differs: Guo's bins are closed above, ours below (the last one on both sides).
     """
     if probs.ndim != 4 or not probs.is_floating_point():
@@ -377,8 +377,7 @@ def _outline_scores(pred: Tensor, target: Tensor, pixel_size_mm: float | None, s
     _require_below("target", target, 2)
     if pixel_size_mm is not None and not 0 < pixel_size_mm < np.inf:
         raise ValueError(f"pixel_size_mm must be above 0; got {pixel_size_mm}.")
-    scale = 1.0 if pixel_size_mm is None else pixel_size_mm
-    result = torch.full((len(pred),), torch.nan, dtype=torch.float64)
+    scale, result = pixel_size_mm or 1.0, torch.full((len(pred),), torch.nan, dtype=torch.float64)
     for i, masks in enumerate(zip(pred.bool().cpu().numpy(), target.bool().cpu().numpy(), strict=True)):
         ours, true = (_outline(mask) for mask in masks)
         if len(ours) and len(true):
