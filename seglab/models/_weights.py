@@ -19,13 +19,15 @@ def load_encoder(encoder: nn.Module, weights: str | PathLike[str], architecture:
     Raises:
         FileNotFoundError: If the file does not exist.
         ConnectionError: If torchvision cannot fetch its weights.
-        ValueError: If the file cannot be read, lacks a tensor, or holds one of another shape.
+        ValueError: If `weights` is no path, or the file cannot be read, lacks a tensor, or holds one of another shape.
 
     Example:
         >>> load_encoder(torch.nn.Conv2d(1, 1, 1), "nowhere.pth", "vgg16", "features.")
         Traceback (most recent call last):
         FileNotFoundError: weights must be an existing file or "torchvision"; got nowhere.pth.
     """
+    if not isinstance(weights, str | PathLike):
+        raise ValueError(f'weights must be a file or "torchvision"; got {weights!r}.')
     state = _fetch(architecture) if weights == "torchvision" else _read(Path(weights))
     expected = {prefix + key: tensor.shape for key, tensor in encoder.state_dict().items()}
     missing = [key for key in expected if not isinstance(state.get(key), Tensor)]
