@@ -1,0 +1,120 @@
+"""Random geometry and colour for a picture and its mask, drawn from (seed, epoch, index) and nothing else.
+
+One sampler draws the parameters; one executor applies them: all geometry composed into one warp, all colour into one
+3x4 matrix, blur and noise when drawn. So a picture is resampled once, and the same (seed, epoch, index) gives the same
+result in any order, with any number of workers, and after a resume.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from seglab.contract import IGNORE_INDEX
+
+__all__ = ["Parameters", "apply", "draw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """One draw of the augmentation."""
+
+    matrix: np.ndarray  # (2, 3) float64: output pixel -> input pixel, coordinates as shares of the side, centre 0
+    colour: np.ndarray  # (3, 4) float32: RGB and 1 -> RGB, on [0, 1]
+    blur: float  # sigma as a share of the side, 0: none
+    noise: float  # sigma of Gaussian noise on [0, 1], 0: none
+    noise_seed: int
+
+
+def draw(seed: int, epoch: int, index: int) -> Parameters:
+    """Parameters of one picture in one epoch.
+
+    Rotation by any angle, flips, zoom 0.75 to 1.35, side ratio 0.8 to 1.25, shear up to 0.1, shift up to 0.1 of the side;
+    brightness, contrast, saturation, warmth; in one of five pictures blur, in one of five noise.
+
+    Args:
+        seed: Seed of the run, 0 or above.
+        epoch: Epoch, from 0.
+        index: Index of the picture in the data set.
+
+    Example:
+        >>> draw(0, 1, 2).blur == draw(0, 1, 2).blur, draw(0, 1, 2).matrix[0, 0] == draw(0, 2, 2).matrix[0, 0]
+        (True, False)
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, epoch, index]))
+    angle = rng.uniform(-math.pi, math.pi)
+    flip = rng.choice([-1.0, 1.0])
+    zoom = math.exp(rng.uniform(math.log(0.75), math.log(1.35)))
+    ratio = math.exp(rng.uniform(math.log(0.8), math.log(1.25)) / 2)
+    shear = rng.uniform(-0.1, 0.1)
+    shift = rng.uniform(-0.1, 0.1, 2)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    squeeze = np.array([[flip * ratio / zoom, shear], [0.0, 1 / (ratio * zoom)]])
+    matrix = np.column_stack([turn @ squeeze, shift])
+    return Parameters(
+        matrix=matrix,
+        colour=_draw_colour(rng),
+        blur=float(rng.uniform(0.001, 0.006)) if rng.random() < 0.2 else 0.0,
+        noise=float(rng.uniform(0.005, 0.04)) if rng.random() < 0.2 else 0.0,
+        noise_seed=int(rng.integers(2**31)),
+    )
+
+
+def apply(image: np.ndarray, mask: np.ndarray, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
+    """Augmented copy of a square picture and its mask.
+
+    Outside the picture, both are mirrored, so no border appears that the mask would have to explain.
+
+    Args:
+        image: (S, S, 3) uint8.
+        mask: (S, S) uint8, class indices or IGNORE_INDEX.
+        parameters: From `draw`.
+
+    Returns:
+        Image (S, S, 3) uint8 with bilinear, mask (S, S) uint8 with nearest interpolation.
+
+    Raises:
+        ValueError: If the picture is not square or the mask has another size.
+    """
+    import cv2  # a heavy module, and only training needs it
+
+    side = image.shape[0]
+    if image.shape != (side, side, 3) or mask.shape != (side, side):
+        raise ValueError(f"image must be (S, S, 3) with mask (S, S); got {image.shape} and {mask.shape}.")
+    warp = _in_pixels(parameters.matrix, side)
+    flags = cv2.WARP_INVERSE_MAP
+    image = cv2.warpAffine(image, warp, (side, side), flags=flags | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    mask = cv2.warpAffine(mask, warp, (side, side), flags=flags | cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
+    if parameters.blur > 0:
+        image = cv2.GaussianBlur(image, (0, 0), parameters.blur * side)
+    unknown = mask == IGNORE_INDEX
+    table = parameters.colour.copy()
+    table[:, 3] *= 255
+    image = cv2.transform(image, table)
+    if parameters.noise > 0:
+        noise = np.random.Generator(np.random.PCG64(parameters.noise_seed)).normal(0, parameters.noise * 255, image.shape)
+        image = np.clip(image + noise, 0, 255).round().astype(np.uint8)
+    if unknown.any():
+        image[unknown] = 128  # the letterbox's grey stays grey, as it is at inference
+    return image, mask
+
+
+def _draw_colour(rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast, saturation and warmth as one (3, 4) matrix on [0, 1]."""
+    brightness = rng.uniform(-0.1, 0.1)
+    contrast = math.exp(rng.uniform(math.log(0.75), math.log(1.33)))
+    saturation = rng.uniform(0.6, 1.4)
+    warmth = rng.uniform(-0.06, 0.06)
+    grey = np.full((3, 3), 1 / 3)
+    mix = saturation * np.eye(3) + (1 - saturation) * grey
+    mix = np.diag([1 + warmth, 1.0, 1 - warmth]) @ mix * contrast
+    offset = 0.5 - contrast * 0.5 + brightness  # contrast pivots about mid-grey
+    return np.column_stack([mix, np.full(3, offset)]).astype(np.float32)
+
+
+def _in_pixels(matrix: np.ndarray, side: int) -> np.ndarray:
+    """The matrix for pixel coordinates, whose centre is (side - 1) / 2."""
+    centre = (side - 1) / 2
+    linear = matrix[:, :2]
+    offset = matrix[:, 2] * side + centre - linear @ np.array([centre, centre])
+    return np.column_stack([linear, offset])

@@ -1,0 +1,113 @@
+"""What a training step is fed: pictures read once, shuffled by (seed, epoch), augmented by (seed, epoch, index).
+
+Pictures are letterboxed to the training size once and kept as uint8 in memory. Threads read and augment ahead of the
+step; since every draw depends only on (seed, epoch, index), their number and timing cannot change a result.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seglab import augmentation
+from seglab.contract import IGNORE_INDEX
+from seglab.data import Dataset
+from seglab.inference import letterbox, to_batch
+
+__all__ = ["Batch", "Cache", "batches"]
+
+
+class Batch(NamedTuple):
+    """One step's pictures and masks."""
+
+    images: Tensor  # (N, 3, S, S) float in [0, 1]
+    masks: Tensor  # (N, S, S) int64; the letterbox's padding is IGNORE_INDEX
+    indices: tuple[int, ...]  # which pictures of the data set
+
+
+class Cache:
+    """A dataset's pictures and masks at the training size, in memory, 4 bytes a pixel.
+
+    Args:
+        data: The dataset; every picture is read here, so a damaged file is found before training.
+        size: Side of the letterbox in pixels.
+        workers: Threads that read.
+
+    Raises:
+        ValueError: If the dataset is empty, a mask does not fit its picture, or a label is not a class.
+    """
+
+    def __init__(self, data: Dataset, size: int, *, workers: int = 2) -> None:
+        if len(data) == 0:
+            raise ValueError("the data set must hold at least one picture; got none.")
+        self.images = np.empty((len(data), size, size, 3), np.uint8)
+        self.masks = np.empty((len(data), size, size), np.uint8)
+        self.names = [""] * len(data)
+        digests = [""] * len(data)
+
+        def fill(index: int) -> None:
+            sample = data[index]
+            image, mask = sample.image.permute(1, 2, 0).numpy(), sample.mask.numpy()
+            _check(image, mask, len(data.classes), sample.name)
+            self.images[index] = letterbox(np.ascontiguousarray(image), size)[0]
+            self.masks[index] = letterbox(mask, size, fill=IGNORE_INDEX, nearest=True)[0]
+            self.names[index] = sample.name
+            digests[index] = hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()[:16]
+
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            for _ in pool.map(fill, range(len(data))):
+                pass
+        self.digests = dict(zip(self.names, digests, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: tuple[int, ...], draw_from: tuple[int, int] | None = None) -> Batch:
+        """The pictures of these indices, augmented if `draw_from` = (seed, epoch) is given."""
+        pairs = [self._augmented(i, *draw_from) if draw_from else (self.images[i], self.masks[i]) for i in indices]
+        images = to_batch(np.stack([image for image, _ in pairs]))
+        masks = torch.from_numpy(np.stack([mask for _, mask in pairs])).long()
+        return Batch(images, masks, indices)
+
+    def _augmented(self, index: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return augmentation.apply(self.images[index], self.masks[index], augmentation.draw(seed, epoch, index))
+
+
+def batches(cache: Cache, *, batch_size: int, seed: int, epoch: int, augment: bool, workers: int) -> Iterator[Batch]:
+    """One epoch of shuffled batches.
+
+    A last batch of a single picture is left out when there are others: batch norm cannot train on one value.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(cache)).tolist()
+    groups = [tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
+    if len(groups) > 1 and len(groups[-1]) == 1:
+        groups.pop()
+    draw_from = (seed, epoch) if augment else None
+    if workers == 0:
+        yield from (cache.batch(group, draw_from) for group in groups)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Batch]] = deque()
+        for group in groups:
+            ahead.append(pool.submit(cache.batch, group, draw_from))
+            if len(ahead) > workers + 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _check(image: np.ndarray, mask: np.ndarray, num_classes: int, name: str) -> None:
+    """Refuse a pair that would train on nonsense."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image {name} must be uint8 (3, H, W); got {image.dtype} {image.shape}.")
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"mask {name} must have the picture's size {image.shape[:2]}; got {mask.shape}.")
+    present = np.flatnonzero(np.bincount(mask.reshape(-1).astype(np.uint8), minlength=256))
+    wrong = [int(v) for v in present if v >= num_classes and v != IGNORE_INDEX]
+    if wrong:
+        raise ValueError(f"mask {name} must hold class indices below {num_classes}, or 255; got {wrong[:5]}.")

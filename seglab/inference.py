@@ -1,0 +1,194 @@
+"""From a picture of any size to a mask of the same size: letterbox, forward, exact un-padding."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seglab.checkpoint import Description, load_model
+from seglab.images import read_image
+
+__all__ = ["Box", "Prediction", "Predictor", "letterbox", "restore"]
+
+PADDING_GREY = 128
+
+
+class Box(NamedTuple):
+    """Where a picture lies in its letterbox, and how large it was."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    original_height: int
+    original_width: int
+
+
+class Prediction(NamedTuple):
+    """What a model says of one picture."""
+
+    mask: np.ndarray  # (H, W) uint8, class indices, at the picture's own size
+    probs: np.ndarray  # (K, H, W) float32 in [0, 1]; K = 1: of the object
+
+
+def letterbox(image: np.ndarray, size: int, *, fill: int = PADDING_GREY, nearest: bool = False) -> tuple[np.ndarray, Box]:
+    """The picture in a square of `size` pixels with its side ratio kept, centred, padded with `fill`.
+
+    Shrinking averages over the area, so fine texture does not alias; enlarging is bilinear.
+
+    Args:
+        image: (H, W) or (H, W, C) uint8.
+        size: Side of the square in pixels, above 0.
+        fill: Grey level of the padding.
+        nearest: True for masks: values are picked, never mixed.
+
+    Returns:
+        (size, size) or (size, size, C) uint8, and the Box for `restore`.
+
+    Example:
+        >>> square, box = letterbox(np.zeros((30, 60), np.uint8), 20, fill=9)
+        >>> square.shape, box.top, box.height, int(square[0, 0]), int(square[10, 0])
+        ((20, 20), 5, 10, 9, 0)
+    """
+    import cv2  # a heavy module
+
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
+    method = cv2.INTER_NEAREST_EXACT if nearest else cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    inner = image if scale == 1 else cv2.resize(image, (inner_w, inner_h), interpolation=method)
+    square = np.full((size, size, *image.shape[2:]), fill, np.uint8)
+    top, left = (size - inner_h) // 2, (size - inner_w) // 2
+    square[top : top + inner_h, left : left + inner_w] = inner
+    return square, Box(top, left, inner_h, inner_w, height, width)
+
+
+def restore(maps: np.ndarray, box: Box) -> np.ndarray:
+    """Maps of a letterboxed picture at the picture's own size: padding cut off exactly, then bilinear.
+
+    Args:
+        maps: (K, S, S) float32.
+        box: From `letterbox`.
+
+    Returns:
+        (K, H, W) float32.
+    """
+    import cv2  # a heavy module
+
+    inner = maps[:, box.top : box.top + box.height, box.left : box.left + box.width]
+    shape = (box.original_width, box.original_height)
+    if inner.shape[1:] == shape[::-1]:
+        return np.ascontiguousarray(inner)
+    return np.stack([cv2.resize(np.ascontiguousarray(one), shape, interpolation=cv2.INTER_LINEAR) for one in inner])
+
+
+class Predictor:
+    """A trained model that takes a picture of any size and gives a mask of that size.
+
+    The model is put in eval mode, its gradients off, and is not to be changed afterwards: several threads may call
+    one predictor.
+
+    Args:
+        model: A Segmenter.
+        size: Side of the letterbox in pixels, the one it was trained with.
+        classes: Class names, the background first.
+        description: What the checkpoint says of itself, if it came from one.
+
+    Example:
+        >>> from seglab.models import build_model
+        >>> predictor = Predictor(build_model("unet", 1, width=4), size=32)
+        >>> prediction = predictor(np.zeros((40, 60, 3), np.uint8))
+        >>> prediction.mask.shape, prediction.probs.shape
+        ((40, 60), (1, 40, 60))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        size: int = 256,
+        classes: tuple[str, ...] | None = None,
+        description: Description | None = None,
+    ) -> None:
+        if size < 32:
+            raise ValueError(f"size must be at least 32; got {size}.")
+        self.model = model.eval().requires_grad_(False)
+        self.size = size
+        self.classes = classes or _default_classes(getattr(model, "num_classes", 1))
+        self.description = description
+        self.name = description.title if description else getattr(model, "name", type(model).__name__)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "cpu") -> "Predictor":
+        """Predictor of a checkpoint file, or of the best checkpoint of a run folder.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is not a whole seglab checkpoint.
+        """
+        path = Path(path)
+        model, description = load_model(path / "best.safetensors" if path.is_dir() else path)
+        return cls(model.to(device), size=description.size, classes=description.classes, description=description)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of the model's output maps."""
+        return int(getattr(self.model, "num_classes", len(self.classes)))
+
+    def __call__(self, image: Any, *, threshold: float = 0.5) -> Prediction:
+        """Mask and probabilities of one picture.
+
+        Args:
+            image: Path, PIL image, array (H, W, 3) or tensor (3, H, W); see `seglab.images.read_image`.
+            threshold: Probability from which a pixel counts as object, for two-class models; above 0, below 1.
+
+        Raises:
+            ImageError: If the picture cannot be read.
+        """
+        return self.decide(self.probs(read_image(image)), threshold=threshold)
+
+    def probs(self, image: np.ndarray) -> np.ndarray:
+        """Probabilities (K, H, W) float32 of an RGB picture (H, W, 3) uint8 at its own size."""
+        square, box = letterbox(image, self.size)
+        logits = self.forward(to_batch(square[None]))
+        return restore(to_probs(logits)[0].numpy(), box)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Logits (N, K, S, S) float32 on the CPU, of a batch (N, 3, S, S) in [0, 1]."""
+        device = next(self.model.parameters()).device
+        with torch.inference_mode():
+            return self.model(batch.to(device)).float().cpu()
+
+    @staticmethod
+    def decide(probs: np.ndarray, *, threshold: float = 0.5) -> Prediction:
+        """Mask from probabilities (K, H, W): threshold for one or two classes, the likeliest class for more.
+
+        Raises:
+            ValueError: If the threshold is not above 0 and below 1.
+        """
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold must be above 0 and below 1; got {threshold}.")
+        if len(probs) <= 2:
+            return Prediction((probs[-1] > threshold).astype(np.uint8), probs)
+        return Prediction(probs.argmax(axis=0).astype(np.uint8), probs)
+
+
+def to_batch(squares: np.ndarray) -> Tensor:
+    """Pictures (N, S, S, 3) uint8 as a batch (N, 3, S, S) float in [0, 1], channels last in memory."""
+    return torch.from_numpy(np.ascontiguousarray(squares)).permute(0, 3, 1, 2).float().div_(255)
+
+
+def to_probs(logits: Tensor) -> Tensor:
+    """Probabilities (N, K, H, W): sigmoid for one map, softmax over several."""
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+def _default_classes(num_classes: int) -> tuple[str, ...]:
+    """Names for a model that came without."""
+    if num_classes <= 2:
+        return ("background", "object")
+    return ("background", *(f"class {i}" for i in range(1, num_classes)))
+
+
