@@ -1,0 +1,324 @@
+"""What each subcommand of `seglab` does: read the arguments, call one public function, print the result.
+
+The imports stand in the functions: `seglab list` must not wait for what only training needs.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SETTING = re.compile(r"^[a-z_]+(\.[a-z_0-9]+)?=")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a model and write its run folder."""
+    import torch
+
+    import seglab
+    from seglab.checkpoint import load_into
+    from seglab.contract import require_name
+    from seglab.history import describe
+
+    roots, settings = _sort_items(arguments.data)
+    config = seglab.TrainConfig().override(settings.pop("", []))
+    knobs, loss_knobs = _values(settings.pop("model", [])), _values(settings.pop("loss", []))
+    loss = seglab.build_loss(arguments.loss, **loss_knobs)
+    require_name("model", arguments.model, seglab.list_models())
+    splits = _load(roots, arguments.dataset, _values(settings.pop("data", [])))
+    if settings:
+        raise ValueError(f"settings must start with model., loss., data. or nothing; got {sorted(settings)[0]}.")
+    classes = len(splits.train.classes)
+    num_classes = 1 if classes == 2 and arguments.loss.startswith("bce") else classes
+    torch.manual_seed(config.seed)
+    model = seglab.build_model(arguments.model, num_classes, **knobs)
+    if arguments.init:
+        load_into(arguments.init, model)
+    out = Path(arguments.out or f"runs/{arguments.model}-{arguments.loss}")
+    predictor = seglab.train(
+        model,
+        loss,
+        splits.train,
+        splits.val,
+        config,
+        out=out,
+        on_epoch=lambda record: print(describe(record), flush=True),
+        card=_card(arguments, roots, splits, config.to_dict()),
+    )
+    report = seglab.evaluate(predictor, splits.val)
+    report.save(out / "report.json")
+    value, n = report.values["dice_fg_image"]
+    print(
+        f"{out / 'best.safetensors'}: validation dice_fg_image {value:.4f} (n = {n}); test it with `seglab evaluate`."
+    )
+    return 0
+
+
+def _card(arguments: argparse.Namespace, roots: Sequence[str], splits: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """What a reader of the checkpoint wants to know of how it came about."""
+    import torch
+
+    return {
+        "title": arguments.title or arguments.model,
+        "data": {
+            "roots": [Path(root.rpartition(":")[2]).name for root in roots] or [arguments.dataset],
+            "split": splits.fingerprint(),
+            "train": len(splits.train),
+            "val": len(splits.val),
+            "test": len(splits.test),
+        },
+        "command": _command(roots),
+        "config": config,
+        "loss": arguments.loss,
+        "versions": {"seglab": _version(), "torch": str(torch.__version__)},
+        "started_from": Path(arguments.init).name if arguments.init else "scratch",
+    }
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Score a model on the test part of a dataset (or another part)."""
+    import seglab
+
+    roots, settings = _sort_items(arguments.data)
+    splits = _load(roots, arguments.dataset, _values(settings.pop("data", [])))
+    if settings:
+        raise ValueError(f"settings of evaluate must start with data.; got {next(iter(settings.values()))[0]}.")
+    predictor = seglab.Predictor.load(arguments.model)
+    data = getattr(splits, arguments.part)
+    out = Path(arguments.out) if arguments.out else None
+    if out is not None and out.suffix not in {".json", ".csv", ".md"}:
+        raise ValueError(f"report file must end in .json, .csv or .md; got {out.name}.")
+    from tqdm import tqdm
+
+    with tqdm(total=len(data), disable=None, leave=False) as bar:
+        report = seglab.evaluate(predictor, data, on_image=lambda done: bar.update())
+    print(f"part: {arguments.part}, split {splits.fingerprint()}")
+    print(report)
+    if out is not None:
+        report.save(out)
+    return 0
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Write the mask of every picture as PNG, 0/255 for two classes, at the picture's own size."""
+    from tqdm import tqdm
+
+    import seglab
+    from seglab.images import ImageError, write_mask
+
+    predictor = seglab.Predictor.load(arguments.model)
+    out = Path(arguments.out)
+    jobs = _jobs(arguments.input, out)
+    if not 0 < arguments.threshold < 1:
+        raise ValueError(f"threshold must be above 0 and below 1; got {arguments.threshold}.")
+    failed = 0
+    for source, target in tqdm(jobs, disable=None, leave=False):
+        try:
+            prediction = predictor(source, threshold=arguments.threshold)
+        except ImageError as error:  # one bad file must not cost the others their masks
+            print(f"seglab: {one_line(error)}", file=sys.stderr)
+            failed += 1
+            continue
+        out.mkdir(parents=True, exist_ok=True)
+        write_mask(target, prediction.mask, binary=len(predictor.classes) == 2)
+    print(f"{len(jobs) - failed} masks in {out}" + (f", {failed} pictures could not be read" if failed else ""))
+    return 2 if failed else 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Compare models, on test pictures with a paired test, or on one picture with all views."""
+    import seglab
+
+    if arguments.image is None and arguments.data is None:
+        raise ValueError("compare needs --data FOLDER for a whole test set, or --image FILE for one picture.")
+    predictors = {Path(path).stem if Path(path).is_file() else Path(path).name: seglab.Predictor.load(path)
+                  for path in arguments.models}  # fmt: skip
+    if len(predictors) < 2:
+        raise ValueError(f"compare needs at least two different models; got {len(predictors)}.")
+    if arguments.image is not None:
+        comparison = seglab.compare(arguments.image, predictors, arguments.truth, arguments.threshold)
+        print(comparison.verdict())
+        print(comparison.to_markdown())
+        if arguments.out:
+            print(comparison.to_zip(Path(arguments.out)))
+        return 0
+    splits = _load([arguments.data], arguments.dataset, {})
+    reports = {name: seglab.evaluate(one, splits.test) for name, one in predictors.items()}
+    print(f"test part, {len(splits.test)} pictures, split {splits.fingerprint()}")
+    print(_side_by_side(reports))
+    return 0
+
+
+def _side_by_side(reports: dict[str, Any]) -> str:
+    """Scores of several reports in one table, and a paired verdict of each against the first."""
+    from seglab.stats import paired_difference
+
+    names = list(reports)
+    rows = ["| score | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for score in next(iter(reports.values())).values:
+        cells = [f"{report.values[score][0]:.4f}" for report in reports.values()]
+        rows.append(f"| {score} | " + " | ".join(cells) + " |")
+    first = reports[names[0]].per_image_dice.numpy()
+    rows.append("")
+    for name in names[1:]:
+        verdict = paired_difference(first, reports[name].per_image_dice.numpy()).verdict()
+        rows.append(f"dice_fg_image, {names[0]} (first) against {name} (second): {verdict}")
+    return "\n".join(rows)
+
+
+def check_data(arguments: argparse.Namespace) -> int:
+    """Name what is wrong with a dataset before it is trained on; exit code 1 if there are errors."""
+    from seglab.data import check, fix
+
+    root = Path(arguments.data)
+    report = check(root, dataset=arguments.dataset)
+    print(report.to_text())
+    if arguments.fix:
+        print(fix(root, Path(arguments.fix)))
+    return 0 if report.ok else 1
+
+
+def import_(arguments: argparse.Namespace) -> int:
+    """Convert a dataset of any layout to the VOC layout, with its split."""
+    from seglab.data import load_dataset, voc
+
+    splits = load_dataset(arguments.format, arguments.source)
+    voc.write(splits, Path(arguments.out))
+    print(f"{sum(map(len, splits))} pictures in {arguments.out}, in VOC layout")
+    return 0
+
+
+def download(arguments: argparse.Namespace) -> int:
+    """Fetch a dataset from its official address."""
+    from seglab.data import download as fetch
+
+    print(fetch(arguments.name, Path(arguments.out), sha256=arguments.sha256))
+    return 0
+
+
+def list_(arguments: argparse.Namespace) -> int:
+    """List the names that other commands accept."""
+    import seglab
+
+    tables = {"models": seglab.list_models, "losses": seglab.list_losses, "datasets": seglab.list_datasets}
+    for kind in [arguments.kind] if arguments.kind else tables:
+        print(f"{kind}: {', '.join(tables[kind]())}")
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write a trained model in half precision, with a card that says what it is and what it scored."""
+    import seglab
+    from seglab.cards import publish, scores_of
+
+    scores = []
+    if arguments.test:
+        predictor = seglab.Predictor.load(arguments.model)
+        knobs = _values([pair.removeprefix("data.") for pair in arguments.settings])
+        for root in arguments.test:
+            splits = _load([root], arguments.dataset, knobs)
+            scores.append(scores_of(seglab.evaluate(predictor, splits.test), Path(root.rpartition(":")[2]).name))
+    publish(Path(arguments.model), Path(arguments.to), scores=scores)
+    print(f"{arguments.to} and {Path(arguments.to).with_suffix('.md')}")
+    return 0
+
+
+def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
+    """Pictures of files and folders with their mask files; nothing is written if two would share one."""
+    from seglab.data import PICTURE_SUFFIXES
+
+    sources = []
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.name[0] != ".")
+            if not found:
+                raise ValueError(f"folder {path} must hold pictures ({', '.join(PICTURE_SUFFIXES)}); got none.")
+            sources.extend(found)
+        elif path.exists():
+            sources.append(path)
+        else:
+            raise FileNotFoundError(f"picture {path} must exist; got no file of that name.")
+    targets: dict[Path, Path] = {}
+    for source in sources:
+        target = out / f"{source.stem}.png"
+        if target in targets:
+            raise ValueError(f"pictures must differ in name without ending; got {targets[target]} and {source}.")
+        if target.exists() and target.samefile(source):
+            raise ValueError(f"--out must not be the folder of the pictures; {target} would be overwritten.")
+        targets[target] = source
+    return [(source, target) for target, source in targets.items()]
+
+
+def _load(roots: Sequence[str], name: str, knobs: dict[str, Any]) -> Any:
+    """Splits of one folder or several; a folder may name its own layout, as in ph2:FOLDER."""
+    from seglab.data import join, list_datasets, load_dataset
+
+    if not roots:
+        return load_dataset(name, None, **knobs)
+    splits = {}
+    for root in roots:
+        prefix, _, rest = root.partition(":")
+        layout, path = (prefix, rest) if rest and prefix in list_datasets() else (name, root)
+        label = Path(path).resolve().name
+        splits[label if label not in splits else path] = load_dataset(layout, path, **knobs)
+    return join(splits)
+
+
+def _sort_items(items: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Folders, and settings by their prefix: "model.width=16" -> {"model": ["width=16"]}."""
+    roots, settings = [], dict[str, list[str]]()
+    for item in items:
+        if not SETTING.match(item):
+            roots.append(item)
+            continue
+        key, _, _ = item.partition("=")
+        prefix, dot, _ = key.partition(".")
+        settings.setdefault(prefix if dot else "", []).append(item[len(prefix) + 1 :] if dot else item)
+    return roots, settings
+
+
+def _values(pairs: Sequence[str]) -> dict[str, Any]:
+    """["width=16", "cbam=skip,decoder"] -> {"width": 16, "cbam": ["skip", "decoder"]}: JSON where it is JSON."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text.split(",") if "," in text else text
+        if isinstance(values[key], list):
+            values[key] = tuple(values[key])
+    return values
+
+
+def _command(roots: Sequence[str]) -> str:
+    """The command line as typed, with folders by their own names only."""
+    short = {root: root.replace(str(Path(root).parent) + os.sep, "") if "/" in root else root for root in roots}
+    return shlex.join(["seglab", *(short.get(item, item) for item in sys.argv[1:])])
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("seglab")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def app(arguments: argparse.Namespace) -> int:
+    """Open the browser app that compares models on your own pictures."""
+    from seglab.serving import run
+
+    return run(models=arguments.models, port=arguments.port)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
