@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.parse_args(words)  # prints the help, or says what the commands are, and exits
     # Intermixed, so that folders and settings may stand before and after options; top-level parsers cannot do that.
     arguments = commands[words[0]].parse_intermixed_args(words[1:])
+    arguments.words = words  # as typed, for the record of a run
     try:
         run: Callable[[argparse.Namespace], int] = arguments.run
         return run(arguments)

@@ -72,7 +72,7 @@ def _card(arguments: argparse.Namespace, roots: Sequence[str], splits: Any, conf
             "val": len(splits.val),
             "test": len(splits.test),
         },
-        "command": _command(roots),
+        "command": _command(arguments.words, roots),
         "config": config,
         "loss": arguments.loss,
         "versions": {"seglab": _version(), "torch": str(torch.__version__)},
@@ -85,10 +85,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
     import seglab
 
     roots, settings = _sort_items(arguments.data)
-    splits = _load(roots, arguments.dataset, _values(settings.pop("data", [])))
+    knobs = _values(settings.pop("data", []))
     if settings:
         raise ValueError(f"settings of evaluate must start with data.; got {next(iter(settings.values()))[0]}.")
     predictor = seglab.Predictor.load(arguments.model)
+    splits = _load(roots, arguments.dataset, knobs)
     data = getattr(splits, arguments.part)
     out = Path(arguments.out) if arguments.out else None
     if out is not None and out.suffix not in {".json", ".csv", ".md"}:
@@ -297,10 +298,9 @@ def _values(pairs: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _command(roots: Sequence[str]) -> str:
-    """The command line as typed, with folders by their own names only."""
-    short = {root: root.replace(str(Path(root).parent) + os.sep, "") if "/" in root else root for root in roots}
-    return shlex.join(["seglab", *(short.get(item, item) for item in sys.argv[1:])])
+def _command(words: Sequence[str], roots: Sequence[str]) -> str:
+    """The command line as typed, with folders and files by their own names only: a card must not tell whose disk."""
+    return shlex.join(["seglab", *(Path(word).name if word in roots or os.sep in word else word for word in words)])
 
 
 def _version() -> str:

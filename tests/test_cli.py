@@ -1,0 +1,156 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seglab.cli import main
+
+SMALL = ["epochs=1", "size=32", "batch_size=4", "model.width=4", "data.size=32", "data.count=12", "workers=0"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder, trained for one epoch on generated pictures."""
+    out = tmp_path_factory.mktemp("run") / "tiny"
+    assert main(["train", "unet", "bce_dice", "--dataset", "synthetic", "--out", str(out), *SMALL]) == 0
+    return out
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(path)
+    return path
+
+
+def complaint(capsys, *arguments):
+    """What a failing command prints; checks that it is one line, without a traceback, and exit code 2."""
+    try:
+        code = main([str(word) for word in arguments])
+    except SystemExit as stop:
+        code = stop.code
+    text = capsys.readouterr().err
+    assert code == 2
+    assert text.count("\n") == 1
+    assert "Traceback" not in text
+    return text
+
+
+def test_list_names_models_losses_and_datasets(capsys):
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert "unet, vgg16_unet" in text
+    assert "bce_dice" in text
+    assert "synthetic" in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["train", "evaluate", "predict", "compare", "check-data", "import", "download", "list", "export", "app"],
+)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert len(capsys.readouterr().out) > 100
+
+
+def test_unknown_names_are_answered_with_the_closest(capsys):
+    assert "Did you mean 'unet'" in complaint(capsys, "train", "unett", "bce", "--dataset", "synthetic")
+    assert "Did you mean 'bce'" in complaint(capsys, "train", "unet", "bcee", "--dataset", "synthetic")
+    assert "Did you mean 'epochs'" in complaint(capsys, "train", "unet", "bce", "--dataset", "synthetic", "epoch=3")
+    assert "Did you mean 'width'" in complaint(
+        capsys, "train", "unet", "bce", "--dataset", "synthetic", "data.size=32", "model.widht=3"
+    )
+    assert "Did you mean 'synthetic'" in complaint(capsys, "train", "unet", "bce", "--dataset", "syntetic")
+    assert "invalid choice" in complaint(capsys, "trian")
+
+
+def test_missing_files_are_named(capsys, tmp_path, run):
+    assert "nowhere" in complaint(capsys, "train", "unet", "bce", tmp_path / "nowhere")
+    assert "nowhere" in complaint(capsys, "evaluate", tmp_path / "nowhere", "--model", run)
+    assert "nowhere" in complaint(capsys, "evaluate", tmp_path, "--model", tmp_path / "nowhere")
+    assert "nowhere" in complaint(capsys, "predict", tmp_path / "nowhere.png", "--model", run, "--out", tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_settings_are_checked_before_training(capsys, tmp_path):
+    base = ["train", "unet", "bce", "--dataset", "synthetic", "--out", tmp_path / "r"]
+    assert "epochs must be at least 1; got 0" in complaint(capsys, *base, "epochs=0")
+    assert "lr must be" in complaint(capsys, *base, "lr=fast")
+    assert "width" in complaint(capsys, *base, "data.size=32", "model.width=1")
+    assert not (tmp_path / "r" / "last.pt").exists()
+
+
+def test_training_writes_the_run_folder(run):
+    names = {path.name for path in run.iterdir()}
+    assert {"run.json", "best.safetensors", "last.pt", "history.csv", "history.txt", "curves.png"} <= names
+    assert {"report.json", "tensorboard"} <= names
+    assert (run / "history.csv").read_text().count("\n") == 2
+
+
+def test_the_same_command_again_goes_on_and_another_one_is_refused(run, capsys):
+    base = ["train", "unet", "bce_dice", "--dataset", "synthetic", "--out", str(run)]
+    assert main([*base, *SMALL[1:], "epochs=2"]) == 0
+    assert (run / "history.csv").read_text().count("\n") == 3
+    assert "lr must be" in complaint(capsys, *base, *SMALL[1:], "epochs=2", "lr=0.5")
+
+
+def test_evaluate_prints_and_saves_every_definition(run, tmp_path, capsys):
+    out = tmp_path / "report.json"
+    arguments = ["evaluate", "--dataset", "synthetic", "--model", str(run), "--out", str(out), *SMALL[4:6]]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    for name in ("dice_fg_image", "iou_fg_pooled", "miou_2class_pooled", "hausdorff95_image"):
+        assert name in text
+        assert name in out.read_text()
+
+
+def test_predict_writes_masks_at_the_pictures_own_size(run, photo, tmp_path, capsys):
+    out = tmp_path / "masks"
+    assert main(["predict", str(photo), "--model", str(run), "--out", str(out)]) == 0
+    mask = np.asarray(Image.open(out / "photo.png"))
+    assert mask.shape == (40, 60)
+    assert set(np.unique(mask)) <= {0, 255}
+    assert "1 masks" in capsys.readouterr().out
+
+
+def test_predict_goes_on_after_a_bad_picture_and_says_so(run, photo, tmp_path, capsys):
+    (photo.parent / "zero.png").write_bytes(b"")
+    assert main(["predict", str(photo.parent), "--model", str(run), "--out", str(tmp_path / "masks")]) == 2
+    captured = capsys.readouterr()
+    assert "zero.png" in captured.err
+    assert captured.err.count("\n") == 1
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["photo.png"]
+
+
+def test_predict_refuses_to_overwrite_pictures_and_to_mix_names(run, photo, capsys, tmp_path):
+    assert "overwritten" in complaint(capsys, "predict", photo, "--model", run, "--out", photo.parent)
+    twin = photo.with_suffix(".bmp")
+    Image.open(photo).save(twin)
+    assert "differ in name" in complaint(capsys, "predict", photo, twin, "--model", run, "--out", tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_export_writes_half_precision_and_a_card(run, tmp_path, capsys):
+    target = tmp_path / "small.safetensors"
+    assert main(["export", "--model", str(run), "--to", str(target)]) == 0
+    assert target.stat().st_size < (run / "best.safetensors").stat().st_size * 0.6
+    card = target.with_suffix(".md").read_text()
+    assert "not a medical device" in card
+    assert "seglab train unet bce_dice" in card
+    assert "must end in .safetensors" in complaint(capsys, "export", "--model", run, "--to", tmp_path / "small.onnx")
+
+
+def test_the_command_runs_as_its_own_process_and_sets_passive_waiting(tmp_path):
+    script = "import os, sys; from seglab.cli import main; code = main(['list', 'models']); "
+    script += "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules); sys.exit(code)"
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "PASSIVE" in done.stdout
