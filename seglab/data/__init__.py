@@ -23,7 +23,7 @@ from seglab.images import read_image, read_mask
 
 __all__ = [
     "Dataset", "Joined", "Pair", "PairedFolder", "Splits", "groups_of", "join", "list_datasets", "load_dataset",
-    "pair_files", "split_pairs",
+    "pair_files", "pictures_of", "split_pairs",
 ]  # fmt: skip
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -35,7 +35,9 @@ BINARY = ("background", "object")
 class Dataset(Protocol):
     """What training and evaluation ask of a dataset."""
 
-    classes: tuple[str, ...]
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, the background first."""
 
     def __len__(self) -> int: ...
 
@@ -51,7 +53,9 @@ class Splits(NamedTuple):
 
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of who is in which part: equal split, equal fingerprint."""
-        names = {part: [_name_at(data, i) for i in range(len(data))] for part, data in zip(SPLIT_NAMES, self, strict=True)}
+        names = {
+            part: [_name_at(data, i) for i in range(len(data))] for part, data in zip(SPLIT_NAMES, self, strict=True)
+        }
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
@@ -77,6 +81,7 @@ class PairedFolder:
         pairs: The pictures, in order.
         classes: Class names; the first is the background.
         read_mask: `(path, (H, W), num_classes) -> uint8 (H, W)`, for layouts whose masks are not pictures.
+        read_image: `path -> uint8 (H, W, 3)`, for layouts that put pictures inside other files.
 
     Example:
         >>> len(PairedFolder(()))
@@ -86,13 +91,14 @@ class PairedFolder:
     pairs: tuple[Pair, ...]
     classes: tuple[str, ...] = BINARY
     read_mask: Callable[[Path, tuple[int, int], int], np.ndarray] = _read_index_mask
+    read_image: Callable[[Path], np.ndarray] = read_image
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
-        image = read_image(pair.image)  # (H, W, 3)
+        image = self.read_image(pair.image)  # (H, W, 3)
         mask = self.read_mask(pair.mask, image.shape[:2], len(self.classes))
         return Sample(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask), pair.name)
 
@@ -122,16 +128,17 @@ class Joined:
         return sum(len(part) for part in self.parts)
 
     def __getitem__(self, index: int) -> Sample:
-        part, label, index = self._locate(index)
+        part, label, index = self.locate(index)
         sample = part[index]
         return sample._replace(name=f"{label}/{sample.name}")
 
     def name(self, index: int) -> str:
         """Name of a picture without reading it, where the part can tell."""
-        part, label, index = self._locate(index)
+        part, label, index = self.locate(index)
         return f"{label}/{_name_at(part, index)}"
 
-    def _locate(self, index: int) -> tuple[Dataset, str, int]:
+    def locate(self, index: int) -> tuple[Dataset, str, int]:
+        """The part a picture is in, the part's label, and the index there."""
         if not 0 <= index < len(self):
             raise IndexError(f"index must be in [0, {len(self)}); got {index}.")
         for part, label in zip(self.parts, self.labels, strict=True):
@@ -196,14 +203,18 @@ def join(splits: Mapping[str, Splits]) -> Splits:
     return Splits(*(Joined(tuple(one[i] for one in splits.values()), labels) for i in range(3)))
 
 
-def pair_files(images: Path, masks: Path, *, suffixes: Sequence[str] = ("",)) -> tuple[Pair, ...]:
+def pair_files(
+    images: Path, masks: Path, *, suffixes: Sequence[str] = ("",), ignored: tuple[str, ...] = ()
+) -> tuple[Pair, ...]:
     """Pictures of one folder with the masks of another, by stem; a mask's stem may end in one of `suffixes`.
+
+    Files whose stem ends in one of `ignored` are neither: some publishers put more beside the pictures.
 
     Raises:
         ValueError: If a picture has no mask, a mask no picture, or two files share a stem; names the files.
     """
-    pictures = _by_stem(images)
-    found = _by_stem(masks)
+    pictures = {stem: path for stem, path in pictures_of(images).items() if not stem.endswith(ignored)}
+    found = pictures_of(masks)
     pairs = []
     for stem, picture in pictures.items():
         mask = next((found.pop(stem + suffix) for suffix in suffixes if stem + suffix in found), None)
@@ -211,14 +222,16 @@ def pair_files(images: Path, masks: Path, *, suffixes: Sequence[str] = ("",)) ->
             raise ValueError(f"picture {picture} must have a mask of the same name in {masks}; got none.")
         pairs.append(Pair(stem, picture, mask, stem))
     if found:
-        raise ValueError(f"mask {next(iter(found.values()))} must have a picture of the same name in {images}; got none.")
+        raise ValueError(
+            f"mask {next(iter(found.values()))} must have a picture of the same name in {images}; got none."
+        )
     if not pairs:
         raise ValueError(f"folder {images} must hold pictures ({', '.join(PICTURE_SUFFIXES)}); got none.")
     return tuple(pairs)
 
 
 def groups_of(pairs: Sequence[Pair], table: Path) -> tuple[Pair, ...]:
-    """The pairs with the groups of a CSV table with the columns `id` and `group`; unchanged if there is no such table."""
+    """The pairs with the groups of a CSV table with the columns `id` and `group`; unchanged without such a table."""
     if not table.is_file():
         return tuple(pairs)
     with table.open(newline="", encoding="utf-8") as file:
@@ -230,7 +243,11 @@ def groups_of(pairs: Sequence[Pair], table: Path) -> tuple[Pair, ...]:
 
 
 def split_pairs(
-    data: PairedFolder, *, seed: int = 0, shares: tuple[float, float, float] = (0.7, 0.15, 0.15), file: Path | None = None
+    data: PairedFolder,
+    *,
+    seed: int = 0,
+    shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    file: Path | None = None,
 ) -> Splits:
     """Three-way split by group, from `file` (a splits.json) if it exists, else drawn from `seed`.
 
@@ -270,7 +287,8 @@ def _read_split_file(file: Path, data: PairedFolder) -> list[list[str]]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"split file {file} must be JSON; got an error: {error}.") from None
     if not isinstance(content, dict) or not all(
-        isinstance(content.get(part), list) and all(isinstance(name, str) for name in content[part]) for part in SPLIT_NAMES
+        isinstance(content.get(part), list) and all(isinstance(name, str) for name in content[part])
+        for part in SPLIT_NAMES
     ):
         raise ValueError(f"split file {file} must have the keys train, val and test, each a list of names.")
     known = {pair.name for pair in data.pairs}
@@ -285,8 +303,13 @@ def _read_split_file(file: Path, data: PairedFolder) -> list[list[str]]:
     return [content[part] for part in SPLIT_NAMES]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """Picture files of a folder by stem, in order; hidden files are left out."""
+def pictures_of(folder: Path) -> dict[str, Path]:
+    """Picture files of a folder by stem, in order; hidden files are left out.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If two files share a stem.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} must exist; got no folder of that name.")
     found: dict[str, Path] = {}
@@ -294,7 +317,9 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         if path.name.startswith(".") or path.suffix.lower() not in PICTURE_SUFFIXES:
             continue
         if path.stem in found:
-            raise ValueError(f"files of {folder} must differ in their stem; got {found[path.stem].name} and {path.name}.")
+            raise ValueError(
+                f"files of {folder} must differ in their stem; got {found[path.stem].name} and {path.name}."
+            )
         found[path.stem] = path
     return found
 
