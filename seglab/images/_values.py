@@ -17,10 +17,10 @@ def rgb_of_image(image: Image.Image, what: str) -> NDArray[np.uint8]:
         kind = "32-bit whole numbers" if image.mode == "I" else image.mode
         raise ImageError(f"The {what} must be grey or RGB with 8 or 16 bits, or float; got {kind}. Save it as PNG.")
     if image.has_transparency_data:
-        colours = image.convert("RGBA")
+        colours = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         image = Image.new("RGB", image.size, "white")
         image.paste(colours, mask=colours.getchannel("A"))
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # convert would copy
 
 
 def rgb_of_array(array: Array, what: str) -> NDArray[np.uint8]:
