@@ -6,10 +6,7 @@ Pillow's process-wide switches are neither changed nor trusted: files are recogn
 limit is checked here, before decoding, and a file that ends too early is always refused.
 """
 
-import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from seglab.contract import IGNORE_INDEX
+from seglab.files import atomic
 from seglab.images._decode import (
     LARGEST_FILE,
     MAX_BYTES,
@@ -165,7 +163,8 @@ def write_mask(path: str | Path, mask: Array | Tensor, *, binary: bool | None = 
             classes: there 255 would come back as ignored.
 
     Raises:
-        ImageError: If the mask is empty or no such array, or the file cannot be written; the old file then stays.
+        ImageError: If the mask is empty or no such array.
+        OSError: If the file cannot be written; the old file then stays.
 
     Example:
         >>> import tempfile
@@ -192,7 +191,8 @@ def write_png(path: str | Path, array: Array) -> None:
         array: (H, W), (H, W, 3) or (H, W, 4), uint8 in [0, 255].
 
     Raises:
-        ImageError: If the array is empty or another kind, or the file cannot be written; the old file then stays.
+        ImageError: If the array is empty or another kind, or the name does not end in .png.
+        OSError: If the file cannot be written; the old file then stays.
 
     Example:
         >>> import tempfile
@@ -225,15 +225,5 @@ def _write(path: Path, array: NDArray[np.uint8]) -> None:
     """Write a PNG to a temporary file in the same folder, then give it its name."""
     if path.suffix.lower() != ".png":
         raise ImageError(f"The file name must end in .png; got {path.suffix!r}.")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            Image.fromarray(np.ascontiguousarray(array)).save(file, format="PNG")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ImageError(f"The file cannot be written: {error.strerror or error}.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with atomic(path) as file:
+        Image.fromarray(np.ascontiguousarray(array)).save(file, format="PNG")
