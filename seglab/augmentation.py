@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seglab.contract import IGNORE_INDEX
+from seglab.contract import PADDING_GREY
 
 __all__ = ["Parameters", "apply", "draw"]
 
@@ -29,16 +29,16 @@ class Parameters:
 def draw(seed: int, epoch: int, index: int) -> Parameters:
     """Parameters of one picture in one epoch.
 
-    Rotation by any angle, flips, zoom 0.75 to 1.35, side ratio 0.8 to 1.25, shear up to 0.1, shift up to 0.1 of the side;
-    brightness, contrast, saturation, warmth; in one of five pictures blur, in one of five noise.
+    Rotation by any angle, flips, zoom 0.75 to 1.35, side ratio 0.8 to 1.25, shear up to 0.1, shift up to 0.1 of the
+    side; brightness, contrast, saturation, warmth; in one of five pictures blur, in one of five noise.
 
     Args:
         seed: Seed of the run, 0 or above.
         epoch: Epoch, from 0.
-        index: Index of the picture in the data set.
+        index: Index of the picture in the data set, from 0.
 
     Example:
-        >>> draw(0, 1, 2).blur == draw(0, 1, 2).blur, draw(0, 1, 2).matrix[0, 0] == draw(0, 2, 2).matrix[0, 0]
+        >>> draw(0, 1, 2).noise_seed == draw(0, 1, 2).noise_seed, draw(0, 1, 2).noise_seed == draw(0, 2, 2).noise_seed
         (True, False)
     """
     rng = np.random.Generator(np.random.PCG64([seed, epoch, index]))
@@ -60,7 +60,9 @@ def draw(seed: int, epoch: int, index: int) -> Parameters:
     )
 
 
-def apply(image: np.ndarray, mask: np.ndarray, parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
+def apply(
+    image: np.ndarray, mask: np.ndarray, parameters: Parameters, padding: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Augmented copy of a square picture and its mask.
 
     Outside the picture, both are mirrored, so no border appears that the mask would have to explain.
@@ -69,33 +71,44 @@ def apply(image: np.ndarray, mask: np.ndarray, parameters: Parameters) -> tuple[
         image: (S, S, 3) uint8.
         mask: (S, S) uint8, class indices or IGNORE_INDEX.
         parameters: From `draw`.
+        padding: (S, S) uint8, above 0 on the letterbox's grey, which stays as grey as it is at inference; None if
+            there is none. Not taken from the mask: pixels of unknown class are picture, and painting them grey would
+            show the model where they lie.
 
     Returns:
         Image (S, S, 3) uint8 with bilinear, mask (S, S) uint8 with nearest interpolation.
 
     Raises:
         ValueError: If the picture is not square or the mask has another size.
+
+    Example:
+        >>> image, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+        >>> [array.shape for array in apply(image, mask, draw(0, 0, 0))]
+        [(8, 8, 3), (8, 8)]
     """
     import cv2  # a heavy module, and only training needs it
 
     side = image.shape[0]
     if image.shape != (side, side, 3) or mask.shape != (side, side):
         raise ValueError(f"image must be (S, S, 3) with mask (S, S); got {image.shape} and {mask.shape}.")
-    warp = _in_pixels(parameters.matrix, side)
-    flags = cv2.WARP_INVERSE_MAP
-    image = cv2.warpAffine(image, warp, (side, side), flags=flags | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    mask = cv2.warpAffine(mask, warp, (side, side), flags=flags | cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
+    matrix = _in_pixels(parameters.matrix, side)
+
+    def warp(array: np.ndarray, method: int) -> np.ndarray:
+        flags = cv2.WARP_INVERSE_MAP | method
+        return cv2.warpAffine(array, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+
+    image, mask = warp(image, cv2.INTER_LINEAR), warp(mask, cv2.INTER_NEAREST)
     if parameters.blur > 0:
         image = cv2.GaussianBlur(image, (0, 0), parameters.blur * side)
-    unknown = mask == IGNORE_INDEX
     table = parameters.colour.copy()
     table[:, 3] *= 255
     image = cv2.transform(image, table)
     if parameters.noise > 0:
-        noise = np.random.Generator(np.random.PCG64(parameters.noise_seed)).normal(0, parameters.noise * 255, image.shape)
+        rng = np.random.Generator(np.random.PCG64(parameters.noise_seed))
+        noise = rng.normal(0, parameters.noise * 255, image.shape)
         image = np.clip(image + noise, 0, 255).round().astype(np.uint8)
-    if unknown.any():
-        image[unknown] = 128  # the letterbox's grey stays grey, as it is at inference
+    if padding is not None:
+        image[warp(padding, cv2.INTER_NEAREST) > 0] = PADDING_GREY
     return image, mask
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from seglab import augmentation
 from seglab.contract import IGNORE_INDEX
 from seglab.data import Dataset
-from seglab.inference import letterbox, to_batch
+from seglab.inference import Box, letterbox, to_batch
 
 __all__ = ["Batch", "Cache", "batches"]
 
@@ -40,6 +40,18 @@ class Cache:
 
     Raises:
         ValueError: If the dataset is empty, a mask does not fit its picture, or a label is not a class.
+
+    Attributes:
+        images: (N, S, S, 3) uint8.
+        masks: (N, S, S) uint8; the letterbox's padding is IGNORE_INDEX.
+        names: Names of the pictures, in order.
+        digests: Fingerprint of each picture and mask by name, in order; a name met again gets its index behind it.
+
+    Example:
+        >>> from seglab.data.synthetic import Synthetic
+        >>> cache = Cache(Synthetic("skin", count=2, size=(40, 60)), 32)
+        >>> cache.images.shape, int(cache.masks[0, 0, 0])
+        ((2, 32, 32, 3), 255)
     """
 
     def __init__(self, data: Dataset, size: int, *, workers: int = 2) -> None:
@@ -47,6 +59,7 @@ class Cache:
             raise ValueError("the data set must hold at least one picture; got none.")
         self.images = np.empty((len(data), size, size, 3), np.uint8)
         self.masks = np.empty((len(data), size, size), np.uint8)
+        self.boxes = [Box(0, 0, size, size, size, size)] * len(data)
         self.names = [""] * len(data)
         digests = [""] * len(data)
 
@@ -54,7 +67,7 @@ class Cache:
             sample = data[index]
             image, mask = sample.image.permute(1, 2, 0).numpy(), sample.mask.numpy()
             _check(image, mask, len(data.classes), sample.name)
-            self.images[index] = letterbox(np.ascontiguousarray(image), size)[0]
+            self.images[index], self.boxes[index] = letterbox(np.ascontiguousarray(image), size)
             self.masks[index] = letterbox(mask, size, fill=IGNORE_INDEX, nearest=True)[0]
             self.names[index] = sample.name
             digests[index] = hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()[:16]
@@ -62,10 +75,17 @@ class Cache:
         with ThreadPoolExecutor(max(1, workers)) as pool:
             for _ in pool.map(fill, range(len(data))):
                 pass
-        self.digests = dict(zip(self.names, digests, strict=True))
+        self.digests: dict[str, str] = {}
+        for index, (name, digest) in enumerate(zip(self.names, digests, strict=True)):
+            self.digests[f"{name} ({index})" if name in self.digests else name] = digest
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether any pixel of any mask is of a class above 0."""
+        return bool(((self.masks > 0) & (self.masks != IGNORE_INDEX)).any())
 
     def batch(self, indices: tuple[int, ...], draw_from: tuple[int, int] | None = None) -> Batch:
         """The pictures of these indices, augmented if `draw_from` = (seed, epoch) is given."""
@@ -75,17 +95,35 @@ class Cache:
         return Batch(images, masks, indices)
 
     def _augmented(self, index: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        return augmentation.apply(self.images[index], self.masks[index], augmentation.draw(seed, epoch, index))
+        parameters = augmentation.draw(seed, epoch, index)
+        return augmentation.apply(self.images[index], self.masks[index], parameters, self._padding(index))
+
+    def _padding(self, index: int) -> np.ndarray | None:
+        """(S, S) uint8, 1 on the letterbox's grey; None if there is none."""
+        side, box = self.masks.shape[1], self.boxes[index]
+        if (box.height, box.width) == (side, side):
+            return None
+        padding = np.ones((side, side), np.uint8)
+        padding[box.top : box.top + box.height, box.left : box.left + box.width] = 0
+        return padding
 
 
 def batches(cache: Cache, *, batch_size: int, seed: int, epoch: int, augment: bool, workers: int) -> Iterator[Batch]:
     """One epoch of shuffled batches.
 
-    A last batch of a single picture is left out when there are others: batch norm cannot train on one value.
+    A last batch of a single picture is left out when there are larger ones: batch norm cannot train on one value.
+
+    Args:
+        cache: The pictures.
+        batch_size: Pictures in a batch, 1 or above; the last batch may have fewer.
+        seed: Seed of the run, 0 or above.
+        epoch: Epoch, from 0.
+        augment: Whether to augment.
+        workers: Threads that work ahead; 0 works when asked.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(cache)).tolist()
     groups = [tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
-    if len(groups) > 1 and len(groups[-1]) == 1:
+    if batch_size > 1 and len(groups) > 1 and len(groups[-1]) == 1:
         groups.pop()
     draw_from = (seed, epoch) if augment else None
     if workers == 0:
@@ -107,7 +145,9 @@ def _check(image: np.ndarray, mask: np.ndarray, num_classes: int, name: str) -> 
         raise ValueError(f"image {name} must be uint8 (3, H, W); got {image.dtype} {image.shape}.")
     if mask.shape != image.shape[:2]:
         raise ValueError(f"mask {name} must have the picture's size {image.shape[:2]}; got {mask.shape}.")
-    present = np.flatnonzero(np.bincount(mask.reshape(-1).astype(np.uint8), minlength=256))
+    if mask.dtype != np.uint8:
+        raise ValueError(f"mask {name} must be uint8; got {mask.dtype}.")
+    present = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256))
     wrong = [int(v) for v in present if v >= num_classes and v != IGNORE_INDEX]
     if wrong:
         raise ValueError(f"mask {name} must hold class indices below {num_classes}, or 255; got {wrong[:5]}.")

@@ -1,17 +1,16 @@
 """Saving and reading models: one reader and one writer, nothing executable, damage noticed.
 
 A model is a safetensors file whose header says how to rebuild it (a listed model name and its knobs), what it was
-trained on, and the SHA-256 of its tensors. The state that resuming needs is a second file, read with
-`weights_only=True`. Both are written to a temporary file, synced and renamed.
+trained on, the SHA-256 of its tensors and that of the description itself. The state that resuming needs is a second
+file, read with `weights_only=True`. Both are written to a temporary file, synced and renamed.
 """
 
 import hashlib
 import json
-import os
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,19 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
 
-from seglab.files import atomic, disk_error
+from seglab.files import atomic
 from seglab.models import build_model, list_models
 
-__all__ = ["Description", "load_into", "load_model", "load_state", "save_model", "save_state"]
+__all__ = [
+    "Description", "description_text", "load_into", "load_model", "load_state", "not_finite", "require_fit",
+    "save_model", "save_state",
+]  # fmt: skip
 
 FORMAT = "seglab-model-1"
 MAX_BYTES = 4 * 2**30
+MAX_HEADER = 100 * 10**6  # bytes, the limit of safetensors
+MAX_SIZE = 8192  # pixels of a letterbox's side; a wrong size must not exhaust memory
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Description:
     sha256: str = ""  # of the tensors; written by save_model, checked by load_model
 
 
-def save_model(path: Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
+def save_model(path: str | Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
     """Write a model and its description to a .safetensors file, whole or not at all.
 
     Args:
@@ -55,15 +60,42 @@ def save_model(path: Path, model: nn.Module, description: Description, *, half: 
 
     Raises:
         OSError: If the disk is full or the folder cannot be written; an older file is then still there.
-        ValueError: If a value is not finite.
+        ValueError: If a weight is not finite, or the description holds what JSON cannot.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "small.safetensors"
+        >>> about = Description("unet", {"width": 4}, 1, ("background", "object"), 64)
+        >>> save_model(path, build_model("unet", 1, width=4), about)
+        >>> load_model(path)[1].size
+        64
     """
+    path = Path(path)
     tensors = {name: _stored(value, half) for name, value in model.state_dict().items()}
-    bad = _not_finite(tensors)
+    bad = not_finite(tensors)
     if bad:
         raise ValueError(f"weights must be finite; got NaN or infinity in {bad}. {path} was not written.")
-    header = asdict(description) | {"sha256": _digest(tensors)}
-    content = dump_tensors(tensors, metadata={"format": FORMAT, "seglab": json.dumps(header)})
-    _write(Path(path), content)
+    header = description_text(replace(description, sha256=_digest(tensors)))
+    metadata = {"format": FORMAT, "seglab": header, "seglab_sha256": _text_digest(header)}
+    content = dump_tensors(tensors, metadata=metadata)
+    with atomic(path) as file:
+        file.write(content)
+
+
+def description_text(description: Description) -> str:
+    """A description as the JSON that a checkpoint holds.
+
+    Raises:
+        ValueError: If the card or the knobs hold what JSON cannot.
+
+    Example:
+        >>> description_text(Description("unet", {}, 1, ("background", "object"), 64))[:16]
+        '{"model": "unet"'
+    """
+    try:
+        return json.dumps(asdict(description))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"card and knobs must hold plain JSON values; got: {_first_line(error)}.") from None
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, Description]:
@@ -75,24 +107,30 @@ def load_model(path: str | Path) -> tuple[nn.Module, Description]:
     """
     path = _checked_file(Path(path))
     tensors, description = _read(path)
+    if description.model == "custom":
+        raise ValueError(
+            f"checkpoint {path} holds a network of one's own, which only its author's code can build. "
+            "Build it, then fill it with seglab.checkpoint.load_into(path, Segmenter(net))."
+        )
     if description.model not in list_models():
         raise ValueError(f"checkpoint {path} names the model {description.model!r}, which this version does not have.")
-    try:
-        model = build_model(description.model, description.num_classes, **description.knobs)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"checkpoint {path} describes a model that cannot be built: {error}") from None
+    if "weights" in description.knobs:  # a checkpoint must not make its reader open other files, or the network
+        raise ValueError(f"checkpoint {path} must be complete; got one that asks for other weights.")
+    # First without memory, so that a file cannot ask for a model much larger than itself.
+    require_fit(_build(description, path, device="meta"), tensors, f"checkpoint {path}")
+    model = _build(description, path, device="cpu")
     _fill(model, tensors, path)
     return model.eval(), description
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write what resuming needs: tensors, numbers, strings, lists and dictionaries of them; whole or not at all."""
-    path = Path(path)
-    try:
-        with atomic(path) as file:
-            torch.save(dict(state), file)
-    except (OSError, RuntimeError) as error:
-        raise _explain(path, error) from error
+    """Write what resuming needs: tensors, numbers, strings, lists and dictionaries of them; whole or not at all.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written; an older file is then still there.
+    """
+    with atomic(path) as file:
+        torch.save(dict(state), file)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -107,7 +145,10 @@ def load_state(path: Path) -> dict[str, Any]:
         _check_zip(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"training state {path} must be a whole seglab state; got: {_first_line(error)}.") from None
+        raise ValueError(
+            f"training state {path} must be a whole seglab state; got: {_first_line(error)}. "
+            "Copy it again, or train anew in another folder."
+        ) from None
     if not isinstance(state, dict):
         raise ValueError(f"training state {path} must hold a dictionary; got {type(state).__name__}.")
     return state
@@ -126,6 +167,34 @@ def load_into(path: str | Path, model: nn.Module) -> Description:
     return description
 
 
+def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Refuse tensors that are not this model's by name, shape and kind, before anything is copied.
+
+    Args:
+        model: What they are for; may be on the meta device.
+        tensors: Tensors by name. Floats may be of another precision.
+        what: What holds them, for the message.
+
+    Raises:
+        ValueError: With the first difference.
+
+    Example:
+        >>> require_fit(nn.Linear(2, 3), nn.Linear(2, 4).state_dict(), "file a")
+        Traceback (most recent call last):
+        ValueError: file a must hold weight of shape (3, 2); got (4, 2).
+    """
+    wanted = model.state_dict()
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    if missing or extra:
+        raise ValueError(f"{what} must hold the model's tensors; missing {missing[:3]}, unknown {extra[:3]}.")
+    for name, want in wanted.items():
+        tensor = tensors[name]
+        if tensor.shape != want.shape:
+            raise ValueError(f"{what} must hold {name} of shape {tuple(want.shape)}; got {tuple(tensor.shape)}.")
+        if tensor.dtype != want.dtype and not (tensor.dtype in FLOATS and want.dtype in FLOATS):
+            raise ValueError(f"{what} must hold {name} as {want.dtype}; got {tensor.dtype}.")
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], Description]:
     """Tensors and description of a checkpoint whose hash is right."""
     content = path.read_bytes()
@@ -133,25 +202,30 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Description]:
     try:
         tensors: dict[str, Tensor] = load_tensors(content)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"checkpoint {path} must be a whole safetensors file; got: {error}.") from None
+        raise ValueError(f"checkpoint {path} must be a whole safetensors file; got: {_first_line(error)}.") from None
     if _digest(tensors) != description.sha256:
-        raise ValueError(f"checkpoint {path} is damaged: its tensors do not match the SHA-256 in its header. Copy it again.")
+        raise _damaged(path, "its tensors do")
     return tensors, description
+
+
+def _damaged(path: Path, what: str) -> ValueError:
+    return ValueError(f"checkpoint {path} is damaged: {what} not match the SHA-256 in its header. Copy it again.")
+
+
+def _build(description: Description, path: Path, device: str) -> nn.Module:
+    """The model that a checkpoint describes, fresh."""
+    try:
+        with torch.device(device):
+            return build_model(description.model, description.num_classes, **description.knobs)
+    except Exception as error:  # whatever foreign knobs may cause
+        raise ValueError(f"checkpoint {path} describes a model that cannot be built: {_first_line(error)}.") from None
 
 
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load tensors strictly, after names, shapes, kinds and values have been checked against the model."""
-    wanted = model.state_dict()
-    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    if missing or extra:
-        raise ValueError(f"checkpoint {path} must hold the model's tensors; missing {missing[:3]}, unknown {extra[:3]}.")
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            got, want = tuple(tensor.shape), tuple(wanted[name].shape)
-            raise ValueError(f"checkpoint {path} must hold {name} of shape {want}; got {got}.")
-        if tensor.is_floating_point() != wanted[name].is_floating_point():
-            raise ValueError(f"checkpoint {path} must hold {name} as {wanted[name].dtype}; got {tensor.dtype}.")
-    bad = _not_finite(tensors)
+    require_fit(model, tensors, f"checkpoint {path}")
+    tensors = {name: tensors[name].to(want.dtype) for name, want in model.state_dict().items()}
+    bad = not_finite(tensors)
     if bad:
         raise ValueError(f"checkpoint {path} must hold finite weights; got NaN or infinity in {bad}.")
     model.load_state_dict(tensors)
@@ -163,8 +237,13 @@ def _stored(value: Tensor, half: bool) -> Tensor:
     return (value.half() if half and value.is_floating_point() else value.clone()).contiguous()
 
 
-def _not_finite(tensors: Mapping[str, Tensor]) -> str:
-    """Name of the first tensor with NaN or infinity, or nothing."""
+def not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Name of the first tensor with NaN or infinity, or nothing.
+
+    Example:
+        >>> not_finite({"a": torch.zeros(2), "b": torch.tensor([1.0, torch.nan])})
+        'b'
+    """
     return next((n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()), "")
 
 
@@ -174,31 +253,56 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        if tensor.numel():
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_description(path: Path, content: bytes) -> Description:
     """The header's description, checked field by field."""
     foreign = f"checkpoint {path} must be a seglab model (.safetensors)"
+    metadata = _read_metadata(foreign, content)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{foreign}; got a file without the mark {FORMAT}.")
+    # Files from before this second hash have none.
+    if metadata.get("seglab_sha256", _text_digest(metadata["seglab"])) != _text_digest(metadata["seglab"]):
+        raise _damaged(path, "its description does")
     try:
-        (length,) = struct.unpack("<Q", content[:8])
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"{foreign}; got a file without the mark {FORMAT}.")
         header = json.loads(metadata["seglab"])
+        if type(header["classes"]) is not list:
+            raise TypeError("its classes are no list")
         description = Description(**header | {"classes": tuple(header["classes"])})
-    except (struct.error, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise ValueError(f"{foreign}; got another kind of file, or a cut one.") from None
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"{foreign}; its description is incomplete: {_first_line(error)}.") from None
     kinds = {"model": str, "knobs": dict, "num_classes": int, "size": int, "title": str, "card": dict, "sha256": str}
     wrong = [name for name, kind in kinds.items() if type(getattr(description, name)) is not kind]
-    if wrong or description.num_classes < 1 or description.size < 32:
-        raise ValueError(f"{foreign}; its description has a wrong {wrong[0] if wrong else 'number of classes or size'}.")
+    if wrong:
+        raise ValueError(f"{foreign}; its description has a wrong {wrong[0]}.")
+    if not 1 <= description.num_classes <= 255 or not 32 <= description.size <= MAX_SIZE:
+        raise ValueError(f"{foreign}; its description has a wrong number of classes or size.")
     if not all(isinstance(name, str) for name in description.classes):
         raise ValueError(f"{foreign}; its class names must be text.")
+    if len(description.classes) != max(2, description.num_classes):
+        raise ValueError(f"{foreign}; its class names are not as many as its classes.")
     return description
+
+
+def _read_metadata(foreign: str, content: bytes) -> dict[str, str]:
+    """The texts in a safetensors header."""
+    try:
+        (length,) = struct.unpack("<Q", content[:8])
+        if length > min(MAX_HEADER, len(content)):
+            raise ValueError
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    except (struct.error, ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"{foreign}; got another kind of file, or a cut one.") from None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("seglab", ""), str):
+        raise ValueError(f"{foreign}; got a file whose header is not seglab's.")
+    return {"seglab": ""} | metadata
 
 
 def _checked_file(path: Path) -> Path:
@@ -226,23 +330,6 @@ def _check_zip(path: Path) -> None:
         broken = archive.testzip()
         if broken:
             raise ValueError(f"the checksum of {broken} does not match")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write bytes atomically, with a message that says what is still there if it fails."""
-    try:
-        with atomic(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise _explain(path, error) from error
-
-
-def _explain(path: Path, error: BaseException) -> OSError:
-    """The reason a save failed, in words, with what to do."""
-    cause = disk_error(error)
-    reason = os.strerror(cause.errno) if cause is not None and cause.errno else _first_line(error)
-    kept = " The older file of that name is intact." if path.exists() else ""
-    return OSError(f"{path} could not be written: {reason}. Free some space or choose another folder.{kept}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,6 +13,8 @@ __all__ = ["TrainConfig"]
 
 SCHEDULES = ("constant", "cosine", "plateau", "poly")
 OPTIMIZERS = ("adam", "adamw")
+LOWEST = {"epochs": 1, "batch_size": 1, "size": 32, "save_every": 1, "workers": 0}
+HIGHEST = {"size": 8192, "seed": 2**63 - 1}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +39,7 @@ class TrainConfig:
     min_lr: float = 1e-6  # where cosine, poly and plateau end
     optimizer: str = "adam"  # adam or adamw
     weight_decay: float = 0.0
-    schedule: str = "plateau"  # constant, cosine, plateau (x 0.2 after 5 epochs without improvement) or poly (power 0.9)
+    schedule: str = "plateau"  # constant, cosine, poly (power 0.9), plateau (x 0.2 after 5 epochs without improvement)
     warmup_epochs: int = 0  # the learning rate rises linearly, step by step
     patience: int | None = None  # epochs without improvement of the score before stopping; None: never
     ema: float = 0.0  # decay of the weights' moving average that is scored and saved; 0: the weights themselves
@@ -53,27 +55,36 @@ class TrainConfig:
         self._check_types()
         require_name("schedule", self.schedule, SCHEDULES)
         require_name("optimizer", self.optimizer, OPTIMIZERS)
-        for name, low in (("epochs", 1), ("batch_size", 1), ("size", 32), ("save_every", 1), ("workers", 0), ("seed", 0)):
+        for name, low in LOWEST.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}; got {getattr(self, name)}.")
-        for name, high in (("freeze_epochs", self.epochs), ("warmup_epochs", self.epochs), ("min_lr", self.lr)):
-            if not 0 <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be in [0, {high}]; got {getattr(self, name)}.")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be above 0 and finite; got {self.lr}.")
+        ends = HIGHEST | {"freeze_epochs": self.epochs, "warmup_epochs": self.epochs, "min_lr": self.lr}
+        for name, high in ends.items():
+            low = LOWEST.get(name, 0)
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be in [{low}, {high}]; got {getattr(self, name)}.")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1); got {self.ema}.")
         if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be 0 or above; got {self.weight_decay}.")
+            raise ValueError(f"weight_decay must be 0 or above, and finite; got {self.weight_decay}.")
         for name in ("patience", "grad_clip"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, or null for none; got {getattr(self, name)}.")
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, or null for none; got {getattr(self, name)}.")
 
     def override(self, pairs: Iterable[str]) -> Self:
-        """Apply command-line settings: ["lr=3e-4", "epochs=20"].
+        """A config with command-line settings applied.
+
+        Args:
+            pairs: Texts KEY=VALUE, the value as JSON; of two with the same key the last one counts.
 
         Raises:
             ValueError: For an unknown setting or a value of another kind.
+
+        Example:
+            >>> TrainConfig(patience=3).override(["patience=null", "epochs=20"]).patience is None
+            True
         """
         hints = get_type_hints(type(self))
         changes: dict[str, Any] = {}
@@ -86,18 +97,30 @@ class TrainConfig:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a dictionary that JSON can hold."""
+        """The fields as a dictionary that JSON can hold.
+
+        Example:
+            >>> TrainConfig(**TrainConfig(epochs=3).to_dict()) == TrainConfig(epochs=3)
+            True
+        """
         return asdict(self)
 
     def _check_types(self) -> None:
-        """Refuse values of another kind, also for those who skip the type checker."""
+        """Refuse values of another kind, also for those who skip the type checker; the rest becomes plain Python.
+
+        A number of NumPy's may be a `float` too, but a resume state cannot be read back with one inside.
+        """
         hints = get_type_hints(type(self))
         for field in fields(self):
             value, kinds = getattr(self, field.name), _kinds(hints[field.name])
             if float in kinds and type(value) is int:
-                continue
+                value = float(value)
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise ValueError(f"{field.name} must be {_spell(kinds)}; got {value!r}.")
+            plain = next(kind for kind in kinds if isinstance(value, kind))
+            if type(value) is not plain:
+                value = plain(value)
+            object.__setattr__(self, field.name, value)  # the way a frozen class sets a field
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
@@ -115,7 +138,7 @@ def _parse(key: str, text: str, hint: Any) -> object:
     kinds = _kinds(hint)
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:
         lowered = {"true": True, "false": False, "none": None, "null": None}
         value = lowered.get(text.lower(), text) if str not in kinds else text
     if str in kinds and not isinstance(value, str):

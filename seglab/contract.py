@@ -14,7 +14,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+__all__ = ["IGNORE_INDEX", "PADDING_GREY", "Sample", "require_name", "to_mask"]
+
 IGNORE_INDEX = 255
+PADDING_GREY = 128  # what lies around a picture that is not as square as its letterbox
 
 
 class Sample(NamedTuple):
@@ -26,12 +29,26 @@ class Sample(NamedTuple):
 
 
 def to_mask(logits: Tensor) -> Tensor:
-    """Class index of every pixel: (N, K, H, W) logits -> (N, H, W) int64."""
+    """Class index of every pixel: (N, K, H, W) logits -> (N, H, W) int64.
+
+    A single map is the object where its logit is above 0, that is, its probability above one half.
+
+    Example:
+        >>> import torch
+        >>> to_mask(torch.tensor([[[[-1.0, 0.0, 2.0]]]]))
+        tensor([[[0, 0, 1]]])
+    """
     return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
 
 
 def require_name(kind: str, name: str, options: Iterable[str]) -> None:
-    """Raise a ValueError that lists the choices unless `name` is one of `options`."""
+    """Raise a ValueError that lists the choices unless `name` is one of `options`.
+
+    Example:
+        >>> require_name("fruit", "appel", ["pear", "apple"])
+        Traceback (most recent call last):
+        ValueError: fruit must be one of apple, pear; got 'appel'. Did you mean 'apple'?
+    """
     options = sorted(options)
     if name in options:
         return

@@ -42,11 +42,11 @@ class Report:
     notes: dict[str, str] = field(default_factory=dict)
 
     @property
-    def values(self) -> dict[str, tuple[float, int]]:
+    def values(self) -> dict[str, metrics.Mean]:
         """Every aggregation by name: (value, how many numbers it is the mean of, or the pictures pooled)."""
         table = dict(metrics.aggregate(self.counts))
         distances = self.hausdorff95[torch.isfinite(self.hausdorff95)]
-        table["hausdorff95_image"] = (float(distances.mean()) if len(distances) else math.nan, len(distances))
+        table["hausdorff95_image"] = metrics.Mean(float(distances.mean()), len(distances))
         return table
 
     @property
@@ -55,9 +55,14 @@ class Report:
         return metrics.dice(self.counts)[:, 1:].nanmean(dim=1)
 
     def interval(self, *, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
-        """95 % bootstrap interval over pictures of the mean per-image Dice; NaN if no picture has a value."""
-        scores = self.per_image_dice
-        scores = scores[torch.isfinite(scores)].numpy()
+        """95 % percentile bootstrap interval over pictures of the mean per-image Dice; NaN if no picture has a value.
+
+        Args:
+            seed: Seed of the draws.
+            draws: Number of resamples, 1 or above.
+        """
+        dice = self.per_image_dice
+        scores = dice[torch.isfinite(dice)].numpy()
         if len(scores) == 0:
             return math.nan, math.nan
         picks = np.random.default_rng(seed).integers(0, len(scores), (draws, len(scores)))
@@ -101,16 +106,18 @@ class Report:
             rows.writerow([name, f"{float(dice):.6f}", *counts.reshape(-1).tolist(), f"{float(far):.3f}"])
         return text.getvalue()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the report as .json, .csv or .md, by the ending of `path`.
 
         Raises:
             ValueError: For another ending.
+            OSError: If the file cannot be written; an older one is then intact.
         """
+        path = Path(path)
         forms = {".json": self.to_json, ".csv": self.to_csv, ".md": self.to_markdown}
         if path.suffix not in forms:
             raise ValueError(f"report file must end in .json, .csv or .md; got {path.name}.")
-        atomic_text(path, forms[path.suffix]() + "\n")
+        atomic_text(path, forms[path.suffix]().rstrip("\n") + "\n")
 
     def __str__(self) -> str:
         return self.to_markdown()
@@ -143,7 +150,9 @@ def evaluate(
         raise ValueError("the data set must hold at least one picture; got none.")
     classes = max(2, predictor.num_classes)
     if len(data.classes) != classes:
-        raise ValueError(f"the data set must have the model's {classes} classes; got {len(data.classes)}: {data.classes}.")
+        raise ValueError(
+            f"the data set must have the model's {classes} classes; got {len(data.classes)}: {data.classes}."
+        )
     names, counts, distances = [], [], []
     for index in range(len(data)):
         sample = data[index]

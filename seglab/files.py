@@ -1,24 +1,29 @@
 """Writing files so that a fault never leaves a half-written one: temporary file, fsync, rename."""
 
+import errno
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic", "atomic_text", "disk_error"]
+__all__ = ["atomic", "atomic_text", "disk_error", "remove_leftovers"]
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: str | Path) -> Iterator[IO[bytes]]:
     """Binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
 
     The temporary file lies in the folder of `path`, so the rename cannot become a copy. Readers see the old file or
-    the new one, never a part.
+    the new one, never a part. A symbolic link stays one: the file it names is replaced.
+
+    Args:
+        path: The file to write, in a folder that exists.
 
     Raises:
-        OSError: As the file system says it; `path` is then as it was before.
+        OSError: If the file system refuses; `path` is then as it was before, and the message says what to do.
 
     Example:
         >>> import tempfile
@@ -28,29 +33,55 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         >>> target.read_bytes()
         b'whole'
     """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    path = Path(os.path.realpath(path))
+    part = path.with_name(f".{secrets.token_hex(8)}.part")  # not from the name, which may be as long as names can be
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes private files; a result should follow the user's umask
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        os.replace(part, path)
+    except BaseException as error:
+        with suppress(OSError):  # the folder itself may be a file, or gone
+            part.unlink(missing_ok=True)
+        cause = disk_error(error) if isinstance(error, OSError | RuntimeError) else None
+        if cause is None:
+            raise
+        raise OSError(_explanation(path, cause)) from error
     _sync_folder(path.parent)
 
 
-def atomic_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
+def atomic_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all.
+
+    Args:
+        path: The file to write, in a folder that exists.
+        text: Its content; line ends are written as they are.
+
+    Raises:
+        OSError: As `atomic`.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> atomic_text(target, "whole")
+        >>> target.read_text()
+        'whole'
+    """
+    content = text.encode()
     with atomic(path) as file:
-        file.write(text.encode())
+        file.write(content)
 
 
 def disk_error(error: BaseException) -> OSError | None:
-    """The OSError behind an exception, if there is one: torch reports a full disk as a RuntimeError."""
+    """The OSError behind an exception, or None: torch reports a full disk as a RuntimeError.
+
+    Example:
+        >>> disk_error(OSError(28, "No space left on device")).errno
+        28
+        >>> disk_error(RuntimeError("something else")) is None
+        True
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError):
@@ -59,11 +90,28 @@ def disk_error(error: BaseException) -> OSError | None:
     return None
 
 
-def _umask() -> int:
-    """The process's umask; it can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed writer left in a folder; call it only where nobody writes.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".0123456789abcdef.part").touch()
+        >>> remove_leftovers(folder)
+        >>> list(folder.iterdir())
+        []
+    """
+    for path in folder.glob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
+def _explanation(path: Path, error: OSError) -> str:
+    """Why a file could not be written, what can be done, and that the older one is still there."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno == errno.ENOSPC:
+        reason += f" ({shutil.disk_usage(path.parent).free / 2**20:.1f} MB free)"
+    kept = " The older file of that name is intact." if path.is_file() else ""
+    return f"{path} could not be written: {reason}. Free some space or choose another folder.{kept}"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seglab.files import atomic, atomic_text
 
-__all__ = ["Record", "write_history"]
+__all__ = ["Record", "describe", "log_tensorboard", "write_history"]
 
 Record = Mapping[str, float]
 
@@ -20,15 +20,19 @@ def write_history(out: Path, records: Sequence[Record], freeze_epochs: int) -> N
 
     Args:
         out: The run folder.
-        records: One per finished epoch, with the same keys each.
+        records: One per finished epoch, with the same keys each; without any, nothing is written.
         freeze_epochs: Epochs with a frozen encoder; the curves mark where it ends.
+
+    Raises:
+        OSError: If a file cannot be written; the older one is then intact.
     """
     if not records:
         return
     atomic_text(out / "history.csv", _csv(records))
     atomic_text(out / "history.txt", "".join(describe(record) + "\n" for record in records))
+    curves = _curves(records, freeze_epochs)
     with atomic(out / "curves.png") as file:
-        file.write(_curves(records, freeze_epochs))
+        file.write(curves)
 
 
 def log_tensorboard(out: Path, record: Record) -> None:
@@ -74,12 +78,12 @@ def _curves(records: Sequence[Record], freeze_epochs: int) -> bytes:
     FigureCanvasAgg(figure)
     epochs = [record["epoch"] for record in records]
     panels = (
-        ("loss", ("train_loss", "val_loss")),
-        ("score on the validation set", ("val_dice_fg_image", "val_iou_fg_pooled", "val_miou_2class_pooled")),
+        ("loss", ["train_loss", "val_loss"]),
+        ("score on the validation set", [n for n in records[0] if n.startswith("val_") and n != "val_loss"]),
     )
     for axes, (title, names) in zip(figure.subplots(1, 2), panels, strict=True):
-        for name, style in zip(names, ("-", "--", ":"), strict=False):
-            axes.plot(epochs, [record.get(name, float("nan")) for record in records], style, marker=".", label=name)
+        for name, style in zip(names, ("-", "--", ":", "-."), strict=False):
+            axes.plot(epochs, [record[name] for record in records], style, marker=".", label=name)
         if 0 < freeze_epochs < max(epochs):
             axes.axvline(freeze_epochs + 0.5, color="grey", linewidth=1, label="encoder unfrozen")
         axes.set_xlabel("epoch")

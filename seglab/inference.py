@@ -1,5 +1,6 @@
 """From a picture of any size to a mask of the same size: letterbox, forward, exact un-padding."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from seglab.checkpoint import Description, load_model
+from seglab.contract import PADDING_GREY
 from seglab.images import read_image
 
-__all__ = ["Box", "Prediction", "Predictor", "letterbox", "restore"]
-
-PADDING_GREY = 128
+__all__ = ["Box", "Prediction", "Predictor", "letterbox", "restore", "to_batch", "to_probs"]
 
 
 class Box(NamedTuple):
@@ -33,13 +33,15 @@ class Prediction(NamedTuple):
     probs: np.ndarray  # (K, H, W) float32 in [0, 1]; K = 1: of the object
 
 
-def letterbox(image: np.ndarray, size: int, *, fill: int = PADDING_GREY, nearest: bool = False) -> tuple[np.ndarray, Box]:
+def letterbox(
+    image: np.ndarray, size: int, *, fill: int = PADDING_GREY, nearest: bool = False
+) -> tuple[np.ndarray, Box]:
     """The picture in a square of `size` pixels with its side ratio kept, centred, padded with `fill`.
 
     Shrinking averages over the area, so fine texture does not alias; enlarging is bilinear.
 
     Args:
-        image: (H, W) or (H, W, C) uint8.
+        image: (H, W) or (H, W, C) uint8, at least one pixel.
         size: Side of the square in pixels, above 0.
         fill: Grey level of the padding.
         nearest: True for masks: values are picked, never mixed.
@@ -61,7 +63,7 @@ def letterbox(image: np.ndarray, size: int, *, fill: int = PADDING_GREY, nearest
     inner = image if scale == 1 else cv2.resize(image, (inner_w, inner_h), interpolation=method)
     square = np.full((size, size, *image.shape[2:]), fill, np.uint8)
     top, left = (size - inner_h) // 2, (size - inner_w) // 2
-    square[top : top + inner_h, left : left + inner_w] = inner
+    square[top : top + inner_h, left : left + inner_w] = inner.reshape(inner_h, inner_w, *image.shape[2:])
     return square, Box(top, left, inner_h, inner_w, height, width)
 
 
@@ -73,7 +75,12 @@ def restore(maps: np.ndarray, box: Box) -> np.ndarray:
         box: From `letterbox`.
 
     Returns:
-        (K, H, W) float32.
+        (K, H, W) float32, between the lowest and the highest value of each map.
+
+    Example:
+        >>> _, box = letterbox(np.zeros((30, 60), np.uint8), 20)
+        >>> restore(np.ones((2, 20, 20), np.float32), box).shape
+        (2, 30, 60)
     """
     import cv2  # a heavy module
 
@@ -81,7 +88,8 @@ def restore(maps: np.ndarray, box: Box) -> np.ndarray:
     shape = (box.original_width, box.original_height)
     if inner.shape[1:] == shape[::-1]:
         return np.ascontiguousarray(inner)
-    return np.stack([cv2.resize(np.ascontiguousarray(one), shape, interpolation=cv2.INTER_LINEAR) for one in inner])
+    full = [cv2.resize(np.ascontiguousarray(one), shape, interpolation=cv2.INTER_LINEAR) for one in inner]
+    return np.stack([each.clip(one.min(), one.max()) for each, one in zip(full, inner, strict=True)])
 
 
 class Predictor:
@@ -95,6 +103,9 @@ class Predictor:
         size: Side of the letterbox in pixels, the one it was trained with.
         classes: Class names, the background first.
         description: What the checkpoint says of itself, if it came from one.
+
+    Raises:
+        ValueError: If `size` is below 32, or the class names are not as many as the model's classes.
 
     Example:
         >>> from seglab.models import build_model
@@ -116,9 +127,12 @@ class Predictor:
             raise ValueError(f"size must be at least 32; got {size}.")
         self.model = model.eval().requires_grad_(False)
         self.size = size
-        self.classes = classes or _default_classes(getattr(model, "num_classes", 1))
+        self.num_classes = int(getattr(model, "num_classes", len(classes or ("object",))))
+        self.classes = classes or _default_classes(self.num_classes)
+        if len(self.classes) != max(2, self.num_classes):
+            raise ValueError(f"classes must name {max(2, self.num_classes)} classes; got {self.classes}.")
         self.description = description
-        self.name = description.title if description else getattr(model, "name", type(model).__name__)
+        self.name = description.title if description else str(getattr(model, "name", type(model).__name__))
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> "Predictor":
@@ -132,34 +146,40 @@ class Predictor:
         model, description = load_model(path / "best.safetensors" if path.is_dir() else path)
         return cls(model.to(device), size=description.size, classes=description.classes, description=description)
 
-    @property
-    def num_classes(self) -> int:
-        """K, the number of the model's output maps."""
-        return int(getattr(self.model, "num_classes", len(self.classes)))
-
     def __call__(self, image: Any, *, threshold: float = 0.5) -> Prediction:
         """Mask and probabilities of one picture.
 
         Args:
             image: Path, PIL image, array (H, W, 3) or tensor (3, H, W); see `seglab.images.read_image`.
-            threshold: Probability from which a pixel counts as object, for two-class models; above 0, below 1.
+            threshold: Probability above which a pixel counts as object, for two-class models; above 0, below 1.
 
         Raises:
             ImageError: If the picture cannot be read.
+            ValueError: If the threshold is not above 0 and below 1.
         """
         return self.decide(self.probs(read_image(image)), threshold=threshold)
 
     def probs(self, image: np.ndarray) -> np.ndarray:
         """Probabilities (K, H, W) float32 of an RGB picture (H, W, 3) uint8 at its own size."""
+        batch, box = self.prepare(image)
+        return self.restore(to_probs(self.forward(batch))[0].numpy(), box)
+
+    def prepare(self, image: np.ndarray) -> tuple[Tensor, Box]:
+        """A picture (H, W, 3) uint8 as what the model sees, (1, 3, S, S) float in [0, 1], and the way back."""
         square, box = letterbox(image, self.size)
-        logits = self.forward(to_batch(square[None]))
-        return restore(to_probs(logits)[0].numpy(), box)
+        return to_batch(square[None]), box
+
+    @staticmethod
+    def restore(maps: np.ndarray, box: Box) -> np.ndarray:
+        """Maps (K, S, S) of what the model saw, at the picture's own size: (K, H, W) float32."""
+        return restore(maps, box)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Logits (N, K, S, S) float32 on the CPU, of a batch (N, 3, S, S) in [0, 1]."""
-        device = next(self.model.parameters()).device
+        home = next(chain(self.model.parameters(), self.model.buffers()), batch)
         with torch.inference_mode():
-            return self.model(batch.to(device)).float().cpu()
+            logits: Tensor = self.model(batch.to(home.device))
+            return logits.float().cpu()
 
     @staticmethod
     def decide(probs: np.ndarray, *, threshold: float = 0.5) -> Prediction:
@@ -167,6 +187,10 @@ class Predictor:
 
         Raises:
             ValueError: If the threshold is not above 0 and below 1.
+
+        Example:
+            >>> Predictor.decide(np.array([[[0.2, 0.5, 0.6]]], np.float32)).mask
+            array([[0, 0, 1]], dtype=uint8)
         """
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be above 0 and below 1; got {threshold}.")
@@ -176,12 +200,22 @@ class Predictor:
 
 
 def to_batch(squares: np.ndarray) -> Tensor:
-    """Pictures (N, S, S, 3) uint8 as a batch (N, 3, S, S) float in [0, 1], channels last in memory."""
+    """Pictures (N, S, S, 3) uint8 as a batch (N, 3, S, S) float in [0, 1], channels last in memory.
+
+    Example:
+        >>> to_batch(np.full((1, 2, 2, 3), 255, np.uint8)).shape
+        torch.Size([1, 3, 2, 2])
+    """
     return torch.from_numpy(np.ascontiguousarray(squares)).permute(0, 3, 1, 2).float().div_(255)
 
 
 def to_probs(logits: Tensor) -> Tensor:
-    """Probabilities (N, K, H, W): sigmoid for one map, softmax over several."""
+    """Probabilities (N, K, H, W): sigmoid for one map, softmax over several.
+
+    Example:
+        >>> to_probs(torch.zeros(1, 2, 1, 1)).flatten()
+        tensor([0.5000, 0.5000])
+    """
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
@@ -190,5 +224,3 @@ def _default_classes(num_classes: int) -> tuple[str, ...]:
     if num_classes <= 2:
         return ("background", "object")
     return ("background", *(f"class {i}" for i in range(1, num_classes)))
-
-

@@ -3,11 +3,7 @@
 import copy
 import json
 import math
-import platform
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,20 +14,31 @@ from tqdm import tqdm
 
 from seglab import metrics
 from seglab.batches import Batch, Cache, batches
-from seglab.checkpoint import Description, load_into, load_state, save_model, save_state
+from seglab.checkpoint import (
+    Description,
+    description_text,
+    load_into,
+    load_state,
+    not_finite,
+    require_fit,
+    save_model,
+    save_state,
+)
 from seglab.config import TrainConfig
 from seglab.contract import to_mask
 from seglab.data import Dataset
+from seglab.devices import autocast, device_named, needs_scaling
 from seglab.files import atomic_text
 from seglab.history import Record, log_tensorboard, write_history
 from seglab.inference import Predictor, to_batch
 from seglab.models import Segmenter
+from seglab.runs import Loss, facts_of, held, require_same
 
-__all__ = ["train"]
+__all__ = ["learning_rate", "train"]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 SCORE = "val_dice_fg_image"  # what "best" and "no improvement" mean: mean over pictures, at the training size
-FREE_TO_CHANGE = {"patience", "save_every", "workers", "device"}  # settings that do not change an epoch's result
+INTACT = "The last checkpoint is intact; lower lr, or set amp=false."
+PLAIN = ("epoch", "step", "lr_scale", "best", "stale", "history")  # fields of TrainState that are saved as they are
 
 
 @dataclass
@@ -63,7 +70,7 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            **{name: getattr(self, name) for name in ("epoch", "step", "lr_scale", "best", "stale", "history")},
+            **{name: getattr(self, name) for name in PLAIN},
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -72,15 +79,16 @@ class TrainState:
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
+        if saved["scaler"]:  # empty from a device that needs no scaling
+            self.scaler.load_state_dict(saved["scaler"])
         torch.set_rng_state(saved["random"])
         if saved["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(saved["random_cuda"])
-        for name in ("epoch", "step", "lr_scale", "best", "stale", "history"):
+        for name in PLAIN:
             setattr(self, name, saved[name])
 
 
-def train(
+def train(  # noqa: PLR0913 - five say what is trained, four how
     model: Segmenter,
     loss: Loss,
     train_data: Dataset,
@@ -94,12 +102,14 @@ def train(
 ) -> Predictor:
     """Fit the model and return the predictor of its best epoch; all that a later resume needs is in `out`.
 
-    "Best" is the highest mean per-image Dice on the validation set, at the training size. On one machine, with the same
+    "Best" is the highest mean per-image Dice on the validation set, at the training size; if no picture there shows an
+    object, the lowest loss. On one machine, with the same
     versions and number of threads, a run on the CPU that was stopped and resumed ends with the same bits as one that
     was not.
 
     Args:
-        model: From `build_model`, or `Segmenter(net)` for a network of one's own.
+        model: From `build_model`, or `Segmenter(net)` for a network of one's own. It is trained in place, and ends
+            with its last weights, which need not be its best.
         loss: `(logits (N, K, H, W), target (N, H, W)) -> scalar`, for example from `build_loss`.
         train_data: Pictures to fit.
         val_data: Pictures to choose the best epoch by; never report on them.
@@ -108,30 +118,40 @@ def train(
             curves.png and tensorboard/.
         on_epoch: Called with each epoch's record; an exception in it stops the run, which can be resumed.
         resume: Go on where the run folder stopped; False refuses a folder that holds a run.
-        card: Facts to keep in the checkpoints' description.
+        card: Facts to keep in the checkpoints' description, as JSON can hold them; "title" becomes its title.
 
     Raises:
         ValueError: If the data, the model or the resumed run do not fit together, or the loss is not finite.
         OSError: If the run folder cannot be written, or another process trains in it.
+
+    Example:
+        >>> import tempfile
+        >>> from seglab import build_loss, build_model, load_dataset
+        >>> data = load_dataset("synthetic", count=(4, 2, 2), size=(32, 32))
+        >>> model, config = build_model("unet", 1, width=4), TrainConfig(epochs=1, size=32)
+        >>> best = train(model, build_loss("bce_dice"), data.train, data.val, config, out=tempfile.mkdtemp())
+        >>> best(data.test[0].image).mask.shape
+        (32, 32)
     """
     if not isinstance(model, Segmenter):
         raise ValueError(f"model must be a Segmenter; got {type(model).__name__}. Wrap a bare network: Segmenter(net).")
+    _require_classes(model, train_data, val_data)
+    description = _describe(model, train_data, config, card)
+    device = device_named(config.device)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with _locked(out):
-        device = _device(config.device)
-        state = _start(model.to(device, memory_format=torch.channels_last), config, device)
+    with held(out):
+        state = _start(model.to(device).to(memory_format=torch.channels_last), config, device)
         fit = Cache(train_data, config.size, workers=config.workers)
         val = Cache(val_data, config.size, workers=config.workers)
-        facts = _facts(model, loss, config, fit, val)
+        facts = facts_of(model, loss, config, fit, val, device)
         _resume(out, state, facts, resume)
-        description = _describe(model, train_data, config, card)
         atomic_text(out / "run.json", json.dumps({k: v for k, v in facts.items() if k != "digests"}, indent=1) + "\n")
+        write_history(out, state.history, config.freeze_epochs)  # a kill may have come between last.pt and these
         while state.epoch < config.epochs and not _out_of_patience(state, config):
             record = _run_epoch(state, loss, fit, val, config)
+            log_tensorboard(out, record)
             _save(out, state, facts, description, config)
             write_history(out, state.history, config.freeze_epochs)
-            log_tensorboard(out, record)
             if on_epoch is not None:
                 on_epoch(record)
         return _best(out, model, description)
@@ -142,7 +162,7 @@ def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: Tr
     frozen = state.epoch < config.freeze_epochs
     state.model.freeze_encoder(frozen)
     state.model.train()
-    steps = max(1, math.ceil(len(fit) / config.batch_size))
+    steps = math.ceil(len(fit) / config.batch_size)
     feed = batches(
         fit,
         batch_size=config.batch_size,
@@ -159,12 +179,12 @@ def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: Tr
     scores = _validate(state.scored, loss, val, config)
     record = {
         "epoch": state.epoch + 1,
-        "lr": _learning_rate(config, state.epoch + 1, state.lr_scale),
+        "lr": learning_rate(config, state.epoch + 1, state.lr_scale),  # what the epoch came to
         "train_loss": total / seen,
         **scores,
         "encoder_frozen": float(frozen),
     }
-    _end_epoch(state, record, config)
+    _end_epoch(state, record, config, val.has_objects)
     return record
 
 
@@ -174,22 +194,24 @@ def _step(
     """One update of the weights; returns the loss."""
     device = next(state.model.parameters()).device
     for group in state.optimizer.param_groups:
-        group["lr"] = _learning_rate(config, progress, state.lr_scale)
+        group["lr"] = learning_rate(config, progress, state.lr_scale)
     images = batch.images.to(device, memory_format=torch.channels_last)
-    with _autocast(device, config.amp):
+    with autocast(device, config.amp):
         outputs = state.model(images)
     value = _total_loss(loss, outputs, batch.masks.to(device))
+    pictures = ", ".join(names[i] for i in batch.indices[:4])
+    where = f"in epoch {state.epoch + 1}, batch with {pictures}. {INTACT}"
     if not torch.isfinite(value):
-        pictures = ", ".join(names[i] for i in batch.indices[:4])
-        raise ValueError(
-            f"loss must be finite; got {float(value)} in epoch {state.epoch + 1}, batch with {pictures}. "
-            "The last checkpoint is intact; lower lr, or set amp=false."
-        )
+        raise ValueError(f"loss must be finite; got {float(value)} {where}")
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(value).backward()
+    state.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+    state.scaler.unscale_(state.optimizer)
+    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if not state.scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such steps by itself
+        raise ValueError(f"gradient must be finite; got norm {float(norm)} {where}")
     if config.grad_clip is not None:
-        state.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
+        nn.utils.clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.step += 1
@@ -213,21 +235,25 @@ def _validate(model: Segmenter, loss: Loss, val: Cache, config: TrainConfig) -> 
         for start in range(0, len(val), config.batch_size):
             images = to_batch(val.images[start : start + config.batch_size]).to(device)
             masks = torch.from_numpy(val.masks[start : start + config.batch_size]).long().to(device)
-            with _autocast(device, config.amp):
+            with autocast(device, config.amp):
                 logits = model(images)
             total += float(loss(logits.float(), masks)) * len(masks)
             counts.append(metrics.counts(to_mask(logits), masks, model.num_classes).cpu())
     table = metrics.aggregate(torch.cat(counts))
-    names = ("dice_fg_image", "iou_fg_image", "iou_fg_pooled", "miou_2class_pooled")
-    return {"val_loss": total / len(val), **{f"val_{name}": table[name][0] for name in names if name in table}}
+    names = ("dice_fg_image", "iou_fg_image", "iou_fg_pooled", f"miou_{max(2, model.num_classes)}class_pooled")
+    return {"val_loss": total / len(val), **{f"val_{name}": table[name].value for name in names}}
 
 
-def _end_epoch(state: TrainState, record: dict[str, float], config: TrainConfig) -> None:
-    """Count the epoch, note whether it is the best, and let the plateau schedule step down."""
+def _end_epoch(state: TrainState, record: dict[str, float], config: TrainConfig, has_objects: bool) -> None:
+    """Count the epoch, note whether it is the best, and let the plateau schedule step down.
+
+    Without any object to find, Dice is either not defined (nothing found: right) or 0, and says nothing.
+    """
     state.epoch += 1
     state.history.append(record)
-    score = record[SCORE] if math.isfinite(record[SCORE]) else -record["val_loss"]
-    if score > state.best:
+    score = record[SCORE] if has_objects else -record["val_loss"]
+    if state.epoch == 1 or score > state.best:  # never true for NaN, but there is always a best epoch
+        score = score if math.isfinite(score) else -math.inf
         state.best, state.stale = score, 0
     else:
         state.stale += 1
@@ -235,8 +261,19 @@ def _end_epoch(state: TrainState, record: dict[str, float], config: TrainConfig)
         state.lr_scale *= 0.2
 
 
-def _learning_rate(config: TrainConfig, progress: float, scale: float) -> float:
-    """Learning rate after `progress` epochs (with fractions)."""
+def learning_rate(config: TrainConfig, progress: float, scale: float) -> float:
+    """Learning rate after `progress` epochs (with fractions).
+
+    Args:
+        config: Its lr, min_lr, schedule, warmup_epochs and epochs count.
+        progress: Epochs done, 0 upwards.
+        scale: What the plateau schedule has come down to, in (0, 1].
+
+    Example:
+        >>> config = TrainConfig(epochs=10, lr=1.0, min_lr=0.0, schedule="cosine")
+        >>> [round(learning_rate(config, epochs, 1.0), 6) for epochs in (0, 5, 10)]
+        [1.0, 0.5, 0.0]
+    """
     if progress < config.warmup_epochs:
         return config.lr * (progress + 0.05) / (config.warmup_epochs + 0.05)
     share = (progress - config.warmup_epochs) / max(1e-9, config.epochs - config.warmup_epochs)
@@ -244,7 +281,7 @@ def _learning_rate(config: TrainConfig, progress: float, scale: float) -> float:
     if config.schedule == "cosine":
         return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * share)) / 2
     if config.schedule == "poly":
-        return max(config.min_lr, config.lr * (1 - share) ** 0.9)
+        return max(config.min_lr, config.lr * math.pow(1 - share, 0.9))
     return max(config.min_lr, config.lr * scale)
 
 
@@ -254,8 +291,8 @@ def _start(model: Segmenter, config: TrainConfig, device: torch.device) -> Train
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     optimizer = kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     average = copy.deepcopy(model).requires_grad_(False) if config.ema > 0 else None
-    half = config.amp and device.type == "cuda" and not torch.cuda.is_bf16_supported()
-    return TrainState(model, average, optimizer, torch.amp.GradScaler(device.type, enabled=half))
+    scaler = torch.amp.GradScaler(device.type, enabled=needs_scaling(device, config.amp))
+    return TrainState(model, average, optimizer, scaler)
 
 
 def _resume(out: Path, state: TrainState, facts: Mapping[str, Any], resume: bool) -> None:
@@ -266,70 +303,40 @@ def _resume(out: Path, state: TrainState, facts: Mapping[str, Any], resume: bool
     if not resume:
         raise ValueError(f"run folder {out} must be new; it holds a run. Choose another, or resume it.")
     saved = load_state(path)
-    _require_same(saved["facts"], facts, out)
+    missing = sorted({*state.to_dict(), "facts"} - saved.keys())
+    if missing:
+        raise ValueError(f"training state {path} must be seglab's; it lacks {missing[0]}.")
+    require_same(saved["facts"], facts, out)
+    require_fit(state.model, saved["model"], f"run {out}")
     state.restore(saved)
 
 
-def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
-    """Refuse to go on with another model, loss, configuration or data; say what differs."""
-    free = set(FREE_TO_CHANGE)
-    if before["config"]["schedule"] in ("constant", "plateau"):
-        free.add("epochs")  # these schedules do not look ahead
-    for name, value in now["config"].items():
-        if name not in free and before["config"].get(name) != value:
-            why = " The schedule was planned for it." if name == "epochs" else ""
-            raise ValueError(
-                f"{name} must be {before['config'].get(name)!r} as in the run {out}; got {value!r}.{why} "
-                "Use another --out for another run."
-            )
-    for name in ("model", "knobs", "num_classes", "loss"):
-        if before[name] != now[name]:
-            raise ValueError(f"{name} must be {before[name]!r} as in the run {out}; got {now[name]!r}.")
-    for part, digests in now["digests"].items():
-        changed = sorted(k for k in before["digests"][part].keys() | digests.keys()
-                         if before["digests"][part].get(k) != digests.get(k))  # fmt: skip
-        if changed:
-            raise ValueError(f"{part} data must be as in the run {out}; {len(changed)} pictures differ, e.g. {changed[0]}.")
-    for name in ("versions", "threads"):
-        if before[name] != now[name]:
-            warnings.warn(f"{name} were {before[name]} in the run {out} and are {now[name]} now: "
-                          "the result will not be equal bit for bit.", stacklevel=4)  # fmt: skip
-
-
-def _facts(model: Segmenter, loss: Loss, config: TrainConfig, fit: Cache, val: Cache) -> dict[str, Any]:
-    """What must be the same for a resume to be exact, and what a reader of the run wants to know."""
-    return {
-        "model": model.name,
-        "knobs": model.knobs,
-        "num_classes": model.num_classes,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "loss": _loss_text(loss),
-        "config": config.to_dict(),
-        "pictures": {"train": len(fit), "val": len(val)},
-        "digests": {"train": fit.digests, "val": val.digests},
-        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-    }
-
-
-def _loss_text(loss: Loss) -> str:
-    """A loss as name and settings."""
-    name = getattr(getattr(loss, "func", loss), "__name__", type(loss).__name__)
-    return f"{name}({', '.join(f'{k}={v}' for k, v in sorted(getattr(loss, 'keywords', {}).items()))})"
+def _require_classes(model: Segmenter, train_data: Dataset, val_data: Dataset) -> None:
+    """Refuse data that has other classes than the model, before a label crashes the first step."""
+    classes = max(2, model.num_classes)
+    for part, data in (("train", train_data), ("val", val_data)):
+        if len(data.classes) != classes:
+            got = f"{len(data.classes)}: {', '.join(data.classes)}"
+            raise ValueError(f"{part} data must have the model's {classes} classes; got {got}.")
 
 
 def _describe(model: Segmenter, data: Dataset, config: TrainConfig, card: Mapping[str, Any] | None) -> Description:
     """The description that every checkpoint of the run carries."""
     facts = dict(card or {})
     title = str(facts.pop("title", model.name))
-    return Description(model.name, dict(model.knobs), model.num_classes, tuple(data.classes), config.size, title, facts)
+    classes = tuple(data.classes)
+    description = Description(model.name, dict(model.knobs), model.num_classes, classes, config.size, title, facts)
+    description_text(description)  # a card that JSON cannot hold is refused now, not after the first epoch
+    return description
 
 
 def _save(
     out: Path, state: TrainState, facts: Mapping[str, Any], description: Description, config: TrainConfig
 ) -> None:
     """Write the epoch's checkpoints; last.pt comes last, so a kill before it repeats the epoch and its files."""
+    bad = not_finite(state.model.state_dict()) or not_finite(state.scored.state_dict())
+    if bad:
+        raise ValueError(f"weights must be finite; got NaN or infinity in {bad} after epoch {state.epoch}. {INTACT}")
     if state.stale == 0:
         save_model(out / "best.safetensors", state.scored, description)
     if state.epoch % config.save_every == 0:
@@ -358,51 +365,3 @@ def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     for mean, value in pairs:
         if not mean.is_floating_point():
             mean.copy_(value)
-
-
-def _device(name: str) -> torch.device:
-    """The device of that name; "auto" takes a GPU if there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device must be auto, cpu, or one this machine has; got {name!r} ({str(error)[:60]}).") from None
-    return device
-
-
-def _autocast(device: torch.device, amp: bool) -> torch.autocast:
-    """Mixed precision where the hardware computes it, else none: emulated bf16 is slower than float32."""
-    if device.type == "cuda":
-        kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return torch.autocast("cuda", dtype=kind, enabled=amp)
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp and device.type == "cpu" and cpu_has_bf16())
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 itself."""
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe and probe())
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the run folder, so that two processes cannot write into one run."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        def lock(file: Any) -> None:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        def lock(file: Any) -> None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    with (out / ".lock").open("w") as file:
-        try:
-            lock(file)
-        except OSError:
-            raise OSError(f"run folder {out} must be free; another process trains in it. Choose another --out.") from None
-        yield

@@ -1,0 +1,66 @@
+"""Where and how precisely to compute: the device by name, mixed precision where the hardware has it."""
+
+import torch
+
+__all__ = ["autocast", "cpu_has_bf16", "device_named", "needs_scaling"]
+
+
+def device_named(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU if there is one.
+
+    Args:
+        name: auto, cpu, cuda, cuda:0, mps, ...
+
+    Raises:
+        ValueError: If this machine has no such device.
+
+    Example:
+        >>> device_named("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("it computes nothing")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [""])[0][:60]
+        raise ValueError(f"device must be auto, cpu, or one this machine has; got {name!r} ({reason}).") from None
+    return device
+
+
+def autocast(device: torch.device, amp: bool) -> torch.autocast:
+    """Mixed precision where the hardware computes it, else none: emulated bf16 is slower than float32.
+
+    Example:
+        >>> with autocast(torch.device("cpu"), amp=False):
+        ...     torch.ones(2, 2).mm(torch.ones(2, 2)).dtype
+        torch.float32
+    """
+    if device.type == "cuda":
+        kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.autocast("cuda", dtype=kind, enabled=amp)
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp and device.type == "cpu" and cpu_has_bf16())
+
+
+def needs_scaling(device: torch.device, amp: bool) -> bool:
+    """Whether gradients must be scaled, because `autocast` computes in fp16, whose range is small.
+
+    Example:
+        >>> needs_scaling(torch.device("cpu"), amp=True)
+        False
+    """
+    return amp and device.type == "cuda" and not torch.cuda.is_bf16_supported()
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 itself.
+
+    Example:
+        >>> cpu_has_bf16() in (False, True)
+        True
+    """
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe and probe())

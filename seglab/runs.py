@@ -1,0 +1,146 @@
+"""A run folder: who may write into it, and what must be the same for a stopped run to go on exactly."""
+
+import errno
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seglab.batches import Cache
+from seglab.config import TrainConfig
+from seglab.files import remove_leftovers
+from seglab.models import Segmenter
+
+__all__ = ["Loss", "facts_of", "held", "require_same"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+FREE_TO_CHANGE = {"patience", "save_every", "workers", "device"}  # settings that no epoch's arithmetic depends on
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what a file system without locks answers
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Make the run folder and hold it, so that two processes cannot write into one run.
+
+    Temporary files of a killed process are removed. The lock is the system's: it ends with the process.
+
+    Raises:
+        OSError: If `out` cannot be a folder, or another process holds it.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "run"
+        >>> with held(folder):
+        ...     sorted(path.name for path in folder.iterdir())
+        ['.lock']
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        raise OSError(f"run folder {out} must be a folder that can be written; got: {error.strerror}.") from None
+    with lock:
+        try:
+            _lock(lock.fileno())
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise OSError(
+                    f"run folder {out} must be free; another process trains in it. Choose another --out."
+                ) from None
+        remove_leftovers(out)
+        yield
+
+
+def facts_of(
+    model: Segmenter, loss: Loss, config: TrainConfig, fit: Cache, val: Cache, device: torch.device
+) -> dict[str, Any]:
+    """What must be the same for a resume to be exact, and what a reader of the run wants to know."""
+    return {
+        "model": model.name,
+        "knobs": model.knobs,
+        "num_classes": model.num_classes,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "loss": _loss_text(loss),
+        "config": config.to_dict(),
+        "pictures": {"train": len(fit), "val": len(val)},
+        "digests": {"train": fit.digests, "val": val.digests},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+        "machine": platform.machine(),
+    }
+
+
+def require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
+    """Refuse to go on with another model, loss, configuration or data; say what differs.
+
+    Other versions, threads, device or machine are allowed with a warning: only the last bits depend on them.
+
+    Args:
+        before: `facts_of` the run so far.
+        now: `facts_of` the run that wants to go on.
+        out: The run folder, for the message.
+
+    Raises:
+        ValueError: With the first difference.
+    """
+    _require_same_config(before["config"], now["config"], out)
+    for name in ("model", "knobs", "num_classes", "loss"):
+        if before[name] != now[name]:
+            raise ValueError(f"{name} must be {before[name]!r} as in the run {out}; got {now[name]!r}.")
+    for part in ("train", "val"):
+        _require_same_pictures(part, before["digests"][part], now["digests"][part], out)
+    for name in ("versions", "threads", "device", "machine"):
+        if before.get(name, now[name]) != now[name]:
+            text = f"{name} were {before[name]} in the run {out} and are {now[name]} now"
+            warnings.warn(f"{text}: the result will not be equal bit for bit.", stacklevel=5)
+
+
+def _require_same_config(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
+    """Refuse another setting, unless no finished epoch would have been another with it."""
+    free = set(FREE_TO_CHANGE)
+    if before["schedule"] in ("constant", "plateau"):
+        free.add("epochs")  # these schedules do not look ahead
+    for name, value in now.items():
+        if name in free or before.get(name) == value:
+            continue
+        why = " The schedule was planned for it." if name == "epochs" else ""
+        raise ValueError(
+            f"{name} must be {before.get(name)!r} as in the run {out}; got {value!r}.{why} "
+            "Use another --out for another run."
+        )
+
+
+def _require_same_pictures(part: str, before: Mapping[str, str], now: Mapping[str, str], out: Path) -> None:
+    """Refuse other pictures, other masks or another order."""
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed:
+        raise ValueError(
+            f"{part} data must be as in the run {out}; {len(changed)} pictures or masks differ, e.g. {changed[0]}."
+        )
+    if list(before) != list(now):
+        raise ValueError(f"{part} data must be as in the run {out}; its pictures came in another order.")
+
+
+def _loss_text(loss: Loss) -> str:
+    """A loss as name and settings."""
+    name = getattr(getattr(loss, "func", loss), "__name__", type(loss).__name__)
+    return f"{name}({', '.join(f'{k}={v}' for k, v in sorted(getattr(loss, 'keywords', {}).items()))})"
+
+
+def _lock(handle: int) -> None:
+    """Lock an open file for this process, or raise an OSError."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
