@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,21 @@ from seglab.checkpoint import Description, load_model, save_model
 from seglab.evaluation import Report
 from seglab.files import atomic_text
 
-__all__ = ["publish", "scores_of", "write_card"]
+__all__ = ["installed_version", "publish", "scores_of", "write_card"]
 
 LIMITS = (
     "It knows only pictures like those it was trained on; on others it may be wrong without a sign.",
     "One training run with one seed: another seed gives other scores.",
     "It is not a medical device and must not be used for diagnosis.",
 )
+
+
+def installed_version() -> str:
+    """Version of the installed package, for records; a source tree that was never installed has none."""
+    try:
+        return version("seglab")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def scores_of(report: Report, data: str) -> dict[str, Any]:

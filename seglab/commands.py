@@ -63,6 +63,8 @@ def _card(arguments: argparse.Namespace, roots: Sequence[str], splits: Any, conf
     """What a reader of the checkpoint wants to know of how it came about."""
     import torch
 
+    from seglab.cards import installed_version
+
     return {
         "title": arguments.title or arguments.model,
         "data": {
@@ -75,7 +77,7 @@ def _card(arguments: argparse.Namespace, roots: Sequence[str], splits: Any, conf
         "command": _command(arguments.words, roots),
         "config": config,
         "loss": arguments.loss,
-        "versions": {"seglab": _version(), "torch": str(torch.__version__)},
+        "versions": {"seglab": installed_version(), "torch": str(torch.__version__)},
         "started_from": Path(arguments.init).name if arguments.init else "scratch",
     }
 
@@ -301,15 +303,6 @@ def _values(pairs: Sequence[str]) -> dict[str, Any]:
 def _command(words: Sequence[str], roots: Sequence[str]) -> str:
     """The command line as typed, with folders and files by their own names only: a card must not tell whose disk."""
     return shlex.join(["seglab", *(Path(word).name if word in roots or os.sep in word else word for word in words)])
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("seglab")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def app(arguments: argparse.Namespace) -> int:
