@@ -1,0 +1,328 @@
+"""What the page does when something is clicked: each handler is one seglab call and its formatting.
+
+A handler's last value is the status line. Handlers raise ImageError or ValueError for what a visitor can mend;
+`speaking` turns that into a message on the page, and anything else into a reference number that is logged.
+"""
+
+import re
+import secrets
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+
+from seglab import compare, load_dataset, serving
+from seglab.comparison import VIEWS, Comparison, read_truth
+from seglab.contract import IGNORE_INDEX
+from seglab.images import ImageError, mask_values, read_image, write_mask, write_png
+from seglab.inference import Predictor
+from seglab.style import LEGENDS
+
+__all__ = ["EXAMPLES", "MAX_MODELS", "Example", "Handlers", "speaking"]
+
+MAX_MODELS = 4
+VIEW_NAMES = {
+    "outline": "Outlines",
+    "error": "Error map",
+    "agreement": "Agreement",
+    "probability": "Probability",
+    "attention": "Attention",
+    "mask": "Mask only",
+}
+BROWSER_FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+PROGRESS = gr.Progress()  # Gradio finds it among the defaults and hands in the one of the event
+
+
+class Example(NamedTuple):
+    """A generated picture; `number` in the test part."""
+
+    label: str
+    task: str
+    number: int
+    size: tuple[int, int]
+    has_mask: bool = True
+
+
+EXAMPLES = (
+    Example("Skin lesion with mask", "skin", 0, (576, 768)),
+    Example("Skin lesion, hair, no mask", "skin", 3, (576, 768), has_mask=False),
+    Example("Steel scratch with mask", "steel", 2, (400, 400)),
+    Example("Steel, blotches", "steel", 6, (400, 400)),
+)
+
+
+def speaking(handler: Callable[..., Any], blanks: Sequence[Any] | None) -> Callable[..., Iterator[Any]]:
+    """The handler as Gradio wants it, with every error said in words.
+
+    Args:
+        handler: Returns all output values, the status line last.
+        blanks: Values of the outputs before the status line when something goes wrong; None if there is no such line.
+    """
+
+    @wraps(handler)
+    def run(*inputs: Any) -> Iterator[Any]:
+        try:
+            values = handler(*inputs)
+        except Exception as error:
+            message = _in_words(error)
+        else:
+            yield values
+            return
+        if blanks is not None:
+            yield [*blanks, f"⚠ {_plain(message)}"]
+        raise serving.spoken(message)
+
+    return run
+
+
+class Handlers:
+    """The handlers, bound to the models.
+
+    Attributes:
+        predictors: Models by short name.
+        titles: What the page calls them.
+        tasks: (label, key) of every task that has a model.
+        examples: Numbers of the EXAMPLES that fit those tasks.
+    """
+
+    def __init__(self, predictors: Mapping[str, Predictor]) -> None:
+        self.predictors = dict(predictors)
+        self.titles = serving.titles(predictors)
+        self._task_of = {name: serving.task_of(name, one) for name, one in predictors.items()}
+        labels = {**serving.TASKS, serving.OWN_TASK: "Own models"}
+        self.tasks = [(label, task) for task, label in labels.items() if task in self._task_of.values()]
+        known = {task for _, task in self.tasks}
+        self.examples = [i for i, one in enumerate(EXAMPLES) if one.task in known or serving.OWN_TASK in known]
+        self._files: dict[int, tuple[str, str | None]] = {}
+
+    def models_of(self, task: str) -> dict[str, Any]:
+        """Choices and the first choice of models for a task: a pair with and without attention, if there is one."""
+        names = [name for name, its in self._task_of.items() if its == task]
+        pairs = [
+            (plain, name) for name in names for plain in (name.replace("-cbam", ""), name.replace("cbam", "plain"))
+        ]
+        pair = next((pair for pair in pairs if pair[0] != pair[1] and pair[0] in names), None)
+        return {"choices": [(self.titles[name], name) for name in names], "value": list(pair or names[:2])}
+
+    def choose_task(self, task: str | None) -> Any:
+        """The models of another task."""
+        return gr.CheckboxGroup(**self.models_of(task or self.tasks[0][1]))
+
+    def check_picture(self, picture: Path | None) -> tuple[str | None, str]:
+        """Refuse a bad picture when it is uploaded, and say the size of a good one."""
+        if picture is None:
+            return None, "Choose a picture."
+        pixels = read_image(picture)
+        if picture.suffix.lower() not in BROWSER_FORMATS:  # browsers cannot show TIFF; PNG keeps every pixel
+            picture = picture.with_suffix(".png")
+            write_png(picture, pixels)
+        return str(picture), f"Picture ready: {pixels.shape[1]} × {pixels.shape[0]} pixels. Press Compare."
+
+    def check_truth(
+        self, truth: Path | None, picture: Path | None, names: Sequence[str] | None
+    ) -> tuple[str | None, str]:
+        """Refuse a bad mask when it is uploaded, and say what was read."""
+        if truth is None:
+            return None, "No true mask."
+        if picture is None:
+            return str(truth), "Mask received. Choose its picture too."
+        predictor = self.predictors[self._chosen(names)[0]]
+        mask = read_truth(truth, read_image(picture).shape[:2], predictor)
+        known = mask != IGNORE_INDEX
+        share = 100 * float((mask[known] > 0).mean()) if known.any() else 0.0
+        return str(truth), f"Mask ready: {share:.1f} % object.{_note(truth, predictor)}"
+
+    def compare(  # noqa: PLR0913, PLR0917 - Gradio passes the inputs by position
+        self,
+        picture: Path | None,
+        truth: Path | None,
+        names: Sequence[str] | None,
+        threshold: float,
+        view: str | None,
+        stage: str | None,
+        opacity: float,
+        progress: Any = PROGRESS,
+    ) -> list[Any]:
+        """Run the models and show the result."""
+        comparison = self._run(picture, truth, names, threshold, progress)
+        sizes = " and ".join(f"{one} × {one}" for one in sorted({one.size for one in comparison.results}))
+        seconds = sum(one.seconds for one in comparison.results)
+        height, width = comparison.image.shape[:2]
+        done = f"Done: {seconds:.2f} s of model time. Processed at {sizes}, shown at {width} × {height}."
+        return [*self._result(comparison, view, stage, opacity), done]
+
+    def move(
+        self, comparison: Comparison | None, threshold: float, view: str | None, stage: str | None, opacity: float
+    ) -> list[Any]:
+        """Another threshold, from the stored probabilities."""
+        comparison = _kept(comparison).at(threshold)
+        return [*self._result(comparison, view, stage, opacity), f"Threshold {threshold:.2f}; no model was run again."]
+
+    def look(self, comparison: Comparison | None, view: str | None, stage: str | None, opacity: float) -> list[Any]:
+        """Another view of the same result."""
+        comparison = _kept(comparison)
+        view = self._view(comparison, view)
+        return [*self._draw(comparison, view, stage, opacity), f"View: {VIEW_NAMES[view]}."]
+
+    def show_example(self, index: int, view: str | None, stage: str | None, opacity: float) -> list[Any]:
+        """A generated picture, its mask and the result."""
+        example = EXAMPLES[index]
+        known = [task for _, task in self.tasks]
+        task = example.task if example.task in known else known[0]
+        picture, truth = self._example_files(index)
+        models = self.models_of(task)
+        shown = self.compare(Path(picture), Path(truth) if truth else None, models["value"], 0.5, view, stage, opacity)
+        status = f"Example shown: {example.label}. Choose a picture or press another example."
+        return [picture, truth, gr.Radio(value=task), gr.CheckboxGroup(**models), 0.5, *shown[:-1], status]
+
+    def pack(self, comparison: Comparison | None) -> Any:
+        """The ZIP of the result on screen."""
+        path = _kept(comparison).to_zip(serving.new_folder() / "seglab-results.zip")
+        return gr.DownloadButton(value=str(path), interactive=True)
+
+    def answer(self, image: Path | None, mask: Path | None, models: Sequence[str], threshold: float) -> tuple[Any, str]:
+        """The endpoint /compare: numbers as JSON, and the ZIP."""
+        comparison = self._run(image, mask, models, threshold, None)
+        return comparison.to_dict(), str(comparison.to_zip(serving.new_folder() / "seglab-results.zip"))
+
+    def _run(
+        self, picture: Path | None, truth: Path | None, names: Sequence[str] | None, threshold: float, progress: Any
+    ) -> Comparison:
+        """Compare, after the request is checked."""
+        if picture is None:
+            raise ImageError("Choose a picture first, or press one of the examples.")
+        chosen = self._chosen(names)
+
+        def on_model(number: int, name: str) -> None:
+            if progress is not None:
+                progress((number, len(chosen)), desc=f"Running {name}, model {number + 1} of {len(chosen)}")
+
+        models = {self.titles[name]: self.predictors[name] for name in chosen}
+        return compare(picture, models, truth, threshold, on_model=on_model)
+
+    def _chosen(self, names: Sequence[str] | None) -> list[str]:
+        """The chosen models, in the order of the page; at least one, and all of one kind."""
+        chosen = [name for name in self.predictors if name in (names or ())]
+        if not 1 <= len(chosen) <= MAX_MODELS:
+            raise ImageError(f"Choose one to {MAX_MODELS} models; {len(chosen)} are chosen.")
+        if len({len(self.predictors[name].classes) for name in chosen}) > 1:
+            raise ImageError("The chosen models have different numbers of classes. Choose models of one task.")
+        return chosen
+
+    def _result(self, comparison: Comparison, view: str | None, stage: str | None, opacity: float) -> list[Any]:
+        """Values of everything that shows a result, without the status line."""
+        view = self._view(comparison, view)
+        views = gr.Radio([(VIEW_NAMES[one], one) for one in _views(comparison)], value=view)
+        download = gr.DownloadButton(interactive=False)
+        return [comparison, gr.Column(visible=True), comparison.verdict(), comparison.to_markdown(), download, views,
+                *self._draw(comparison, view, stage, opacity)]  # fmt: skip
+
+    @staticmethod
+    def _view(comparison: Comparison, view: str | None) -> str:
+        """The view to show: the one asked for, else the one that says most."""
+        views = _views(comparison)
+        best = next(one for one in ("error", "agreement", "outline") if one in views)
+        return view if view in views and view != "agreement" else best
+
+    def _draw(self, comparison: Comparison, view: str, stage: str | None, opacity: float) -> list[Any]:
+        """Stage choice, legend and the pictures."""
+        names = [one.name for one in comparison.results]
+        stages = list(dict.fromkeys(key for one in comparison.results for key in one.attention))
+        stage = stage if stage in stages else (stages[-1] if stages else None)
+        stage_radio = gr.Radio(stages, value=stage, visible=view == "attention" and bool(stages))
+        folder, slots = serving.new_folder(), list[Any]()
+        first = names[0]
+        for number in range(MAX_MODELS):
+            name = names[number] if number < len(names) else None
+            if name is None or (view == "agreement" and name == first):
+                slots += [gr.Column(visible=False), "", gr.Image(value=None)]
+            else:
+                slots += self._slot(
+                    comparison, view, name, {"stage": stage, "opacity": opacity, "other": first}, folder
+                )
+        return [stage_radio, LEGENDS[view], *slots]
+
+    def _slot(self, comparison: Comparison, view: str, name: str, asked: dict[str, Any], folder: Path) -> list[Any]:
+        """One model's column: visible, caption, picture."""
+        result = next(one for one in comparison.results if one.name == name)
+        if view == "attention" and asked["stage"] not in result.attention:
+            return [gr.Column(visible=True), f"**{_plain(name)}** has no attention module.", gr.Image(visible=False)]
+        wanted: dict[str, Any] = {"opacity": asked["opacity"]}
+        if view == "attention":
+            wanted["stage"] = asked["stage"]
+        caption = f"**{_plain(name)}**"
+        if view == "agreement":
+            wanted["other"] = asked["other"]
+            caption = f"First: **{_plain(asked['other'])}**, second: {caption}"
+        pixels = comparison.view(view, name, **wanted)
+        path = serving.write_preview(folder / f"{_file_name(name)}_{view}.png", pixels)
+        alt = comparison.alt_text(view, name, **{k: v for k, v in wanted.items() if k != "opacity"})
+        return [gr.Column(visible=True), caption, gr.Image(value=str(path), alt_text=alt, visible=True)]
+
+    def _example_files(self, index: int) -> tuple[str, str | None]:
+        """Picture and mask of an example, drawn when first asked for and again after they were swept away."""
+        files = self._files.get(index)
+        if files is None or not all(Path(one).is_file() for one in files if one):
+            example = EXAMPLES[index]
+            data = load_dataset("synthetic", None, kind=example.task, size=example.size).test
+            sample, folder = data[example.number], serving.new_folder("examples")
+            picture, truth = folder / f"{example.task}_example.png", folder / f"{example.task}_example_mask.png"
+            write_png(picture, np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy()))
+            write_mask(truth, sample.mask)
+            files = self._files[index] = (str(picture), str(truth) if example.has_mask else None)
+        return files
+
+
+def _note(truth: Path, predictor: Predictor) -> str:
+    """How a mask file was read, where that is not plain."""
+    if truth.suffix.lower() == ".json":
+        return " Read from labelme."
+    if len(predictor.classes) == 2 and not {0, 1, 255}.issuperset(mask_values(truth).tolist()):
+        return " It has grey values; 128 and above count as object."
+    return ""
+
+
+def _views(comparison: Comparison) -> list[str]:
+    """The views that this comparison can give."""
+    missing = set()
+    if comparison.truth is None:
+        missing.add("error")
+    if len(comparison.results) < 2:
+        missing.add("agreement")
+    if not any(one.attention for one in comparison.results):
+        missing.add("attention")
+    return [view for view in VIEWS if view not in missing]
+
+
+def _kept(comparison: Comparison | None) -> Comparison:
+    """The stored result, if it is still there."""
+    if comparison is None:
+        raise ImageError("The result is no longer kept. Press Compare again.")
+    return comparison
+
+
+def _in_words(error: Exception) -> str:
+    """What a visitor is told about an error: cause and remedy, never a path of the server."""
+    if isinstance(error, ImageError):
+        return error.message
+    if isinstance(error, ValueError):
+        return re.sub(rf"{re.escape(str(serving.private_folder()))}\S*/", "", str(error))
+    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+        return "Not enough memory for this picture. Make it smaller than 2000 pixels and try again."
+    reference = secrets.token_hex(2)
+    print(f"seglab: reference {reference}\n{''.join(traceback.format_exception(error))}", flush=True)
+    return f"Something went wrong on the server (reference {reference}). Nothing was saved."
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]()<>#|!~&$])", r"\\\1", text)
+
+
+def _file_name(text: str) -> str:
+    """A model's title as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower() or "model"

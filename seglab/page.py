@@ -1,0 +1,221 @@
+"""The page that compares models on one picture: layout, wiring, and handlers of one seglab call each.
+
+Start it with `python app.py` or `seglab app`. What a server needs around the page is in `seglab.serving`, how it looks
+in `seglab.style`, what it computes in `seglab.comparison`.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+
+from seglab import serving
+from seglab.handlers import EXAMPLES, MAX_MODELS, Handlers, speaking
+from seglab.inference import Predictor
+from seglab.style import CSS, HEAD, theme
+
+__all__ = ["build_app", "launch", "main", "run"]
+
+INTRO = """# Compare a baseline and an attention model
+Both models get the same picture. Add the true mask and the app shows where each one is right, draws too much or misses.
+
+Research demo, not a medical device. Files stay on this computer and are deleted after one hour."""
+NO_MODELS = """## No model is installed yet
+Train one: `seglab train unet bce_dice DATA --out runs/first`. Then start the app with it:
+`python app.py --models runs/first/best.safetensors`. Trained models in `assets/models/` are found by themselves."""
+FOOT = """Example pictures are generated, not photographs. One picture is no evidence: compare models on a test set with
+`seglab compare`. For whole folders use `seglab predict`; it gives the same masks. Programs can call `/compare`."""
+FORMATS = "JPEG, PNG, WebP, BMP or TIFF, up to 20 MB and 40 megapixels, for example 8000 × 5000."
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+LATEST: dict[str, Any] = {"trigger_mode": "always_last"}  # while a slider moves, only its last place counts
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}  # one heavy event at a time, whatever it is
+
+
+def build_app(predictors: Mapping[str, Predictor]) -> gr.Blocks:
+    """The page for these models; `launch` it with `serving.launch_options`.
+
+    Args:
+        predictors: Models by a short unique name. Names that begin with `skin` or `steel` belong to that task.
+    """
+    serving.prepare()
+    handlers = Handlers(predictors)
+    title = "seglab: compare models on one picture"
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, serving.KEPT_SECONDS)) as blocks:
+        gr.Markdown(INTRO, elem_id="intro")
+        if predictors:
+            _endpoint(handlers)  # first, so that no other event takes its name
+            _wire(blocks, _layout(handlers), handlers)
+        else:
+            gr.Markdown(NO_MODELS)
+        gr.Markdown(FOOT, elem_id="foot")
+    blocks.queue(max_size=16, default_concurrency_limit=4, api_open=False)
+    return blocks  # type: ignore[no-any-return]  # Gradio's __enter__ has no type
+
+
+def _layout(handlers: Handlers) -> SimpleNamespace:
+    """All components, by name."""
+    ui = SimpleNamespace(state=gr.State(time_to_live=serving.KEPT_SECONDS))
+    with gr.Row(elem_id="examples"):
+        ui.examples = [(i, gr.Button(EXAMPLES[i].label, size="sm")) for i in handlers.examples]
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            _inputs(ui, handlers)
+        with gr.Column(scale=2, min_width=320):
+            _outputs(ui)
+    return ui
+
+
+def _inputs(ui: SimpleNamespace, handlers: Handlers) -> None:
+    """The left column."""
+    task = handlers.tasks[0][1]
+    ui.picture = _picture(elem_id="picture", height=240)
+    ui.truth = _truth(elem_id="truth", height=110)
+    ui.task = gr.Radio(handlers.tasks, value=task, label="Task", visible=len(handlers.tasks) > 1)
+    ui.models = gr.CheckboxGroup(**handlers.models_of(task), label="Models", info=f"One to {MAX_MODELS}.")
+    ui.threshold = _threshold()
+    ui.compare = gr.Button("Compare", variant="primary", elem_id="compare")
+
+
+def _outputs(ui: SimpleNamespace) -> None:
+    """The right column."""
+    ui.status = gr.Markdown("", elem_id="live")
+    with gr.Column(visible=False) as ui.result:
+        ui.verdict = gr.Markdown("", elem_id="verdict")
+        ui.view = gr.Radio([], label="View", elem_id="view")
+        ui.stage = gr.Radio([], label="Attention stage", visible=False)
+        ui.legend = gr.Markdown("", elem_id="legend")
+        with gr.Row(elem_id="pictures"):
+            ui.slots = [part for i in range(MAX_MODELS) for part in _slot(i)]
+        ui.opacity = gr.Slider(0, 1, 0.6, step=0.05, label="Opacity of the colours")
+        ui.table = gr.Markdown("", elem_id="numbers")
+        ui.download = gr.DownloadButton("Download all (ZIP)", elem_id="download", interactive=False)
+
+
+def _slot(number: int) -> list[Any]:
+    """Place for one model's picture: column, caption, picture."""
+    with gr.Column(visible=False, min_width=160) as column:
+        caption = gr.Markdown("")
+        picture = gr.Image(show_label=False, buttons=["download", "fullscreen"], interactive=False,
+                           format="png", elem_id=f"out_{number}", container=False)  # fmt: skip
+    return [column, caption, picture]
+
+
+def _picture(**looks: Any) -> Any:
+    """The guarded input for the picture."""
+    image = gr.Image(type="filepath", image_mode=None, sources=["upload"], label="Picture", buttons=[],
+                     placeholder=f"Drop a picture here, or click to choose one\n{FORMATS}",
+                     alt_text="The picture that the models get", **looks)  # fmt: skip
+    return serving.guard(image, "picture")
+
+
+def _truth(**looks: Any) -> Any:
+    """The guarded input for the true mask."""
+    types = [".png", ".bmp", ".tif", ".tiff", ".json"]
+    file = gr.File(label="True mask, optional: PNG, BMP, TIFF or labelme JSON", file_types=types, **looks)
+    return serving.guard(file, "mask")
+
+
+def _threshold() -> gr.Slider:
+    """The threshold input."""
+    return gr.Slider(
+        0.05, 0.95, 0.5, step=0.01, label="Threshold", info="Probability from which a pixel counts as object."
+    )
+
+
+def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
+    """Which event calls which handler."""
+    drawn = [ui.stage, ui.legend, *ui.slots, ui.status]
+    result = [ui.state, ui.result, ui.verdict, ui.table, ui.download, ui.view, *drawn]
+    look = [ui.view, ui.stage, ui.opacity]
+    pack: dict[str, Any] = {"fn": handlers.pack, "inputs": ui.state, "outputs": ui.download, "show_progress": "hidden"}
+    shown: dict[str, Any] = {"show_progress_on": ui.status}
+
+    def run(event: Any, handler: Any, inputs: list[Any], outputs: list[Any], **more: Any) -> Any:
+        # Outputs that are not the status keep what they show when something goes wrong.
+        return event(speaking(handler, [gr.skip()] * (len(outputs) - 1)), inputs, outputs, **PRIVATE, **more)
+
+    # Guarded inputs are given plain values only; see serving.guard.
+    ui.picture.upload(speaking(handlers.check_picture, [None]), ui.picture, [ui.picture, ui.status], **PRIVATE, **shown)
+    ui.truth.upload(
+        speaking(handlers.check_truth, [None]),
+        [ui.truth, ui.picture, ui.models],
+        [ui.truth, ui.status],
+        **PRIVATE,
+        **shown,
+    )
+    ui.task.input(handlers.choose_task, ui.task, ui.models, **PRIVATE, show_progress="hidden")
+    asked = [ui.picture, ui.truth, ui.models, ui.threshold, *look]
+    run(ui.compare.click, handlers.compare, asked, result, **MODEL, **shown).success(**pack, **PRIVATE, **MODEL)
+    moved = run(ui.threshold.input, handlers.move, [ui.state, ui.threshold, *look], result, **MODEL, **LATEST, **shown)
+    moved.success(**pack, **PRIVATE, **MODEL)
+    for event in (ui.view.input, ui.stage.input, ui.opacity.input):
+        run(event, handlers.look, [ui.state, *look], drawn, **LATEST, **shown)
+    shelf = [ui.picture, ui.truth, ui.task, ui.models, ui.threshold]
+    for index, button in ui.examples:
+        show = speaking(partial(handlers.show_example, index), [None, None, *[gr.skip()] * (len(shelf + result) - 3)])
+        button.click(show, look, [*shelf, *result], **PRIVATE, **MODEL, **shown).success(**pack, **PRIVATE, **MODEL)
+    if handlers.examples:
+        show = speaking(
+            partial(handlers.show_example, handlers.examples[0]), [None, None, *[gr.skip()] * (len(shelf + result) - 3)]
+        )
+        blocks.load(show, look, [*shelf, *result], **PRIVATE, **MODEL, **shown).success(**pack, **PRIVATE, **MODEL)
+
+
+def _endpoint(handlers: Handlers) -> None:
+    """`/compare` for programs: picture, mask, models, threshold in; numbers and ZIP out."""
+    with gr.Column(visible=False):
+        names = list(handlers.predictors)
+        inputs = [_picture(), _truth(), gr.CheckboxGroup(names, value=names[:2], label="Models"), _threshold()]
+        outputs = [gr.JSON(), gr.File()]
+        gr.Button("compare").click(speaking(handlers.answer, None), inputs, outputs, api_name="compare", **MODEL)
+
+
+def launch(blocks: gr.Blocks, port: int | None, *, browser: bool = False, wait: bool = True) -> str:
+    """Serve the page on this computer and give its address; without `wait` in the background (for tests)."""
+    options = serving.launch_options(port, browser=browser, quiet=not wait)
+    _, address, _ = blocks.launch(**options, theme=theme(), css=CSS, head=HEAD, prevent_thread_lock=not wait)
+    return str(address)
+
+
+def run(models: Sequence[str | Path] = (), port: int | None = 7860, *, browser: bool | None = None) -> int:
+    """Load the models and serve the page until Ctrl-C or SIGTERM.
+
+    Args:
+        models: Your own checkpoints or run folders, beside the shipped ones.
+        port: Port on this computer; None takes the first free one from 7860 on.
+        browser: Open a browser window; None does so if a person sits at the terminal.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        FileNotFoundError, ValueError: If one of `models` cannot be read.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, so that the files are removed
+    blocks = build_app(serving.load_models(models))
+    serving.sweep_forever()
+    browser = sys.stdout.isatty() if browser is None else browser
+    launch(blocks, port, browser=browser)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python app.py`: read the command line and run."""
+    parser = argparse.ArgumentParser(prog="app.py", description="Compare models on your own pictures, in the browser.")
+    parser.add_argument("--models", nargs="+", metavar="FILE", default=[], help="your own checkpoints or run folders")
+    parser.add_argument("--port", type=int, default=7860, help="on this computer only (default: 7860)")
+    parser.add_argument("--no-browser", action="store_true", help="open no browser window")
+    arguments = parser.parse_args(argv)
+    try:
+        return run(arguments.models, arguments.port, browser=False if arguments.no_browser else None)
+    except (ValueError, OSError) as error:
+        print(f"app.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,341 @@
+"""The page's handlers and the server around it, without a server."""
+
+import asyncio
+import json
+import stat
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+pytest.importorskip("gradio")
+import gradio as gr
+
+import app
+from seglab import build_model, serving
+from seglab.checkpoint import Description, save_model
+from seglab.cli import main as seglab_main
+from seglab.handlers import Handlers, speaking
+from seglab.images import ImageError
+from seglab.inference import Predictor
+
+
+class Colour(nn.Module):
+    """Fake model: a pixel is object where one colour is strong."""
+
+    num_classes = 1
+
+    def __init__(self, channel: int) -> None:
+        super().__init__()
+        self.channel = channel
+        self.scale = nn.Parameter(torch.tensor(12.0))
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return (batch[:, self.channel : self.channel + 1] - 0.5) * self.scale
+
+
+@pytest.fixture
+def predictors() -> dict[str, Predictor]:
+    return {"skin-plain": Predictor(Colour(0), size=96), "skin-cbam": Predictor(Colour(1), size=96)}
+
+
+@pytest.fixture
+def handlers(predictors: dict[str, Predictor]) -> Handlers:
+    return Handlers(predictors)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """Red square where the true mask is, green square eight pixels to its right."""
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[16:48, 16:48, 0] = 255
+    pixels[16:48, 24:56, 1] = 255
+    return save(tmp_path / "lesion.png", pixels)
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    mask = np.zeros((64, 96), np.uint8)
+    mask[16:48, 16:48] = 255
+    return save(tmp_path / "lesion_mask.png", mask)
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+BOTH = ["skin-plain", "skin-cbam"]
+
+
+def compared(handlers: Handlers, picture: Path | None, truth: Path | None, names: list[str] | None = None) -> list:
+    return handlers.compare(picture, truth, BOTH if names is None else names, 0.5, None, None, 0.6)
+
+
+def test_app_without_models_says_what_to_do() -> None:
+    texts = [str(block.value) for block in app.build_app({}).blocks.values() if isinstance(block, gr.Markdown)]
+    assert any("seglab train" in text and "--models" in text for text in texts)
+
+
+def test_app_has_one_public_endpoint(predictors: dict[str, Predictor]) -> None:
+    names = [one.api_name for one in app.build_app(predictors).fns.values() if one.api_visibility == "public"]
+    assert names == ["compare"]
+
+
+def test_compare_gives_the_numbers_counted_by_hand(handlers: Handlers, picture: Path, truth: Path) -> None:
+    comparison = compared(handlers, picture, truth)[0]
+    assert [one.numbers["dice"] for one in comparison.results] == [1.0, 0.75]  # 2 * 24 * 32 / (2 * 32 * 32)
+    assert "1.000" in comparison.to_markdown()
+    assert "0.750" in comparison.to_markdown()
+
+
+def test_compare_shows_the_error_map_first_with_a_mask_and_agreement_without(
+    handlers: Handlers, picture: Path, truth: Path
+) -> None:
+    assert compared(handlers, picture, truth)[5].value == "error"
+    without = compared(handlers, picture, None)[5]
+    assert without.value == "agreement"
+    assert "error" not in [key for _, key in without.choices]
+
+
+def test_every_view_writes_one_picture_for_each_model(handlers: Handlers, picture: Path, truth: Path) -> None:
+    comparison = compared(handlers, picture, truth)[0]
+    for view in ("outline", "error", "probability", "mask"):
+        files = [slot.value["path"] for slot in handlers.look(comparison, view, None, 0.6)[4:-1:3] if slot.value]
+        assert len(files) == 2, view
+        first, second = (np.array(Image.open(file)) for file in files)
+        assert first.shape == (64, 96, 3)
+        assert (first != second).any(), view
+
+
+def test_threshold_answers_from_stored_probabilities(handlers: Handlers, picture: Path, truth: Path) -> None:
+    comparison = compared(handlers, picture, truth)[0]
+    handlers.predictors.clear()
+    moved = handlers.move(comparison, 0.9, "mask", None, 0.6)
+    assert moved[0].threshold == 0.9
+    assert "no model was run" in moved[-1]
+
+
+def test_expired_result_is_said_in_words(handlers: Handlers) -> None:
+    with pytest.raises(ImageError, match="no longer kept"):
+        handlers.pack(None)
+
+
+@pytest.mark.parametrize(("names", "words"), [([], "0 are chosen"), (["skin-plain"] * 1, "")])
+def test_compare_asks_for_one_to_four_models(handlers: Handlers, picture: Path, names: list[str], words: str) -> None:
+    if words:
+        with pytest.raises(ImageError, match=words):
+            compared(handlers, picture, None, names)
+    else:
+        assert len(compared(handlers, picture, None, names)[0].results) == 1
+
+
+def test_compare_without_a_picture_says_so(handlers: Handlers) -> None:
+    with pytest.raises(ImageError, match="Choose a picture first"):
+        compared(handlers, None, None)
+
+
+def test_picture_is_checked_at_upload(handlers: Handlers, picture: Path, tmp_path: Path) -> None:
+    assert handlers.check_picture(picture) == (str(picture), "Picture ready: 96 × 64 pixels. Press Compare.")
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    with pytest.raises(ImageError, match="empty"):
+        handlers.check_picture(empty)
+
+
+def test_tiff_becomes_a_png_with_the_same_pixels(handlers: Handlers, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    shown, _ = handlers.check_picture(save(tmp_path / "a.tif", pixels))
+    assert shown.endswith("a.png")
+    assert (np.array(Image.open(shown)) == pixels).all()
+
+
+def test_mask_is_checked_at_upload(handlers: Handlers, picture: Path, truth: Path, tmp_path: Path) -> None:
+    assert handlers.check_truth(truth, picture, BOTH)[1] == "Mask ready: 16.7 % object."
+    small = save(tmp_path / "small.png", np.zeros((32, 32), np.uint8))
+    with pytest.raises(ImageError, match="32 × 32"):
+        handlers.check_truth(small, picture, BOTH)
+    grey = save(tmp_path / "grey.png", np.tile(np.arange(96, dtype=np.uint8) * 2, (64, 1)))
+    assert "128 and above count as object" in handlers.check_truth(grey, picture, BOTH)[1]
+
+
+def test_labelme_is_read_as_mask(handlers: Handlers, picture: Path, tmp_path: Path) -> None:
+    shape = {"label": "lesion", "points": [[16, 16], [47, 16], [47, 47], [16, 47]], "shape_type": "polygon"}
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps({"shapes": [shape], "imageHeight": 64, "imageWidth": 96}))
+    assert handlers.check_truth(file, picture, BOTH)[1] == "Mask ready: 16.7 % object. Read from labelme."
+    assert compared(handlers, picture, file)[0].results[0].numbers["dice"] == 1.0
+
+
+def test_errors_reach_the_status_line_and_the_visitor() -> None:
+    def fail() -> None:
+        raise ImageError("The picture <b> is odd.")
+
+    values = speaking(fail, [None])()
+    assert next(values) == [None, r"⚠ The picture \<b\> is odd."]
+    with pytest.raises(gr.Error) as caught:
+        next(values)
+    assert caught.value.message == "The picture &lt;b&gt; is odd."
+
+
+def test_unexpected_errors_show_a_reference_and_no_path(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise KeyError("/secret/place")
+
+    *_, status = next(speaking(fail, [None])())
+    assert "reference" in status
+    assert "secret" not in status
+    assert "/secret/place" in capsys.readouterr().out
+
+
+def test_examples_are_drawn_and_compared(handlers: Handlers) -> None:
+    shown = handlers.show_example(0, None, None, 0.6)
+    picture, truth = shown[:2]
+    assert isinstance(picture, str)  # plain values: an update would take the guard away
+    assert isinstance(truth, str)
+    assert serving.uploaded(picture, "picture").is_file()
+    assert "Example shown" in shown[-1]
+
+
+def test_pair_with_and_without_attention_is_chosen_first() -> None:
+    names = ["skin-plain", "skin-aug", "skin-cbam", "skin-aug-cbam", "steel-plain", "mine"]
+    handlers = Handlers({name: Predictor(Colour(0), size=96) for name in names})
+    assert handlers.models_of("skin")["value"] == ["skin-plain", "skin-cbam"]
+    assert [task for _, task in handlers.tasks] == ["skin", "steel", "own"]
+
+
+def payload(path: object) -> SimpleNamespace:
+    return SimpleNamespace(path=str(path), url=None)
+
+
+def test_guard_passes_on_uploads_only(picture: Path) -> None:
+    serving.prepare()
+    guarded = serving.guard(gr.File(), "picture")
+    folder = serving.private_folder() / ("0" * 64)
+    folder.mkdir(exist_ok=True)
+    mine = save(folder / "a.png", np.zeros((20, 20), np.uint8))
+    assert guarded.preprocess(payload(mine)) == mine
+    assert guarded.preprocess(None) is None
+    (folder / "link.png").unlink(missing_ok=True)
+    (folder / "link.png").symlink_to(picture)
+    for path in (picture, folder / "link.png", folder / ".." / ".." / "x.png", folder, "", "data:image/png;base64,AA"):
+        with pytest.raises(gr.Error, match="must be uploaded"):
+            guarded.preprocess(payload(path))
+    with pytest.raises(gr.Error, match="links are not fetched"):
+        asyncio.run(guarded.async_move_resource_to_block_cache("http://127.0.0.1/a.png"))
+
+
+def test_private_folder_is_private_and_swept() -> None:
+    folder = serving.private_folder()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    run = serving.new_folder()
+    (run / "a.txt").write_text("a")
+    serving.sweep(age=60)
+    assert (run / "a.txt").exists()
+    time.sleep(0.02)
+    serving.sweep(age=0.01)
+    serving.sweep(age=-1)  # removing a file makes its folder young again
+    assert not run.exists()
+
+
+def test_private_folder_goes_with_the_process() -> None:
+    code = "from seglab import serving; print(serving.private_folder())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "seglab-app-" in done.stdout
+    assert not Path(done.stdout.strip()).exists()
+
+
+def ask(
+    headers: dict[str, str], chunks: list[bytes], path: str = "/gradio_api/queue/join"
+) -> tuple[int, dict[str, str]]:
+    """Status and headers of a POST through Limits to an app that reads the body."""
+    answers: list = []
+    queue = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks] + [
+        {"type": "http.request", "body": b"", "more_body": False}
+    ]
+
+    async def inner(scope: dict, receive: object, send: object) -> None:
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            pass
+        status = 200 if message["type"] == "http.request" else 500
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async def receive() -> dict:
+        return queue.pop(0)
+
+    async def send(message: dict) -> None:
+        answers.append(message)
+
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": raw}
+    asyncio.run(serving.Limits(inner)(scope, receive, send))
+    assert [one["type"] for one in answers] == ["http.response.start", "http.response.body"]
+    return answers[0]["status"], {name.decode(): value.decode() for name, value in answers[0]["headers"]}
+
+
+@pytest.mark.parametrize(
+    ("headers", "chunks", "status"),
+    [
+        ({}, [b"x"], 200),
+        ({"sec-fetch-site": "same-origin"}, [b"x"], 200),
+        ({"sec-fetch-site": "cross-site"}, [b"x"], 403),
+        ({"sec-fetch-site": "same-site"}, [b"x"], 403),
+        ({"content-length": str(80 * 2**20)}, [], 413),
+        ({"content-length": "-1"}, [], 413),
+        ({}, [bytes(2**19)] * 4, 413),
+    ],
+)
+def test_limits(headers: dict[str, str], chunks: list[bytes], status: int) -> None:
+    got, sent = ask(headers, chunks)
+    assert got == status
+    assert "unsafe-eval" not in sent["content-security-policy"]
+    assert sent["x-content-type-options"] == "nosniff"
+
+
+def test_uploads_may_be_larger_than_other_requests() -> None:
+    assert ask({}, [bytes(2**20)] * 3, "/gradio_api/upload")[0] == 200
+    assert ask({}, [bytes(2**20)] * 25, "/gradio_api/upload")[0] == 413
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = build_model("unet", 1, width=4)
+    path = tmp_path / "tiny.safetensors"
+    save_model(path, model, Description("unet", {"width": 4}, 1, ("background", "object"), 32, "Tiny"))
+    return path
+
+
+def test_app_mask_equals_command_line_mask(model_file: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    files = [
+        save(tmp_path / f"p{i}.png", rng.integers(0, 256, (*size, 3), np.uint8))
+        for i, size in enumerate([(32, 32), (50, 81), (120, 40)])
+    ]
+    assert seglab_main(["predict", "--model", str(model_file), "--out", str(tmp_path / "out"), *map(str, files)]) == 0
+    handlers = Handlers(serving.load_models([model_file]))
+    for file in files:
+        packed = handlers.pack(compared(handlers, file, None, ["tiny"])[0]).value["path"]
+        with zipfile.ZipFile(packed) as archive:
+            (name,) = [one for one in archive.namelist() if one.endswith("mask.png")]
+            assert archive.read(name) == (tmp_path / "out" / file.name).read_bytes()
+
+
+def test_own_models_get_short_unique_names(model_file: Path) -> None:
+    predictors = serving.load_models([model_file, model_file])
+    assert list(predictors)[:2] == ["tiny", "tiny 2"]
+    assert list(serving.titles(predictors).values())[:2] == ["Tiny [tiny]", "Tiny [tiny 2]"]
+
+
+def test_missing_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["--models", "nowhere.safetensors"]) == 2
+    assert capsys.readouterr().err.startswith("app.py: checkpoint nowhere.safetensors must exist")

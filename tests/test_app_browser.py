@@ -1,0 +1,295 @@
+"""The page in headless Chromium: what a visitor sees, clicks and downloads.
+
+Screenshots go to the folder named by SEGLAB_SCREENSHOTS, if it is set; all pictures in them are generated.
+"""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+pytest.importorskip("gradio")
+
+from seglab import page as seglab_page
+from seglab import serving
+from seglab.inference import Predictor
+
+pytestmark = pytest.mark.browser
+
+APP = Path(__file__).parents[1] / "app.py"
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+class Colour(nn.Module):
+    """Fake model: a pixel is object where one colour is stronger than green."""
+
+    num_classes = 1
+
+    def __init__(self, channel: int) -> None:
+        super().__init__()
+        self.channel = channel
+        self.scale = nn.Parameter(torch.tensor(24.0))
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return (batch[:, self.channel : self.channel + 1] - batch[:, 1:2] - 0.25) * self.scale
+
+
+def missing(reason: str) -> None:
+    """Skip, or fail where the browser is required."""
+    if os.environ.get("SEGLAB_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    names = ("skin-plain", "skin-cbam", "steel-plain", "steel-cbam")
+    predictors = {name: Predictor(Colour(2 * (i % 2)), size=96) for i, name in enumerate(names)}
+    blocks = seglab_page.build_app(predictors)
+    yield seglab_page.launch(blocks, free_port(), wait=False)
+    blocks.close()
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[Any]:
+    chromium = os.environ.get("SEGLAB_CHROMIUM") or shutil.which("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright must be installed; got none.")
+    if not chromium:
+        missing("Chromium must be installed; got none.")
+    with sync_playwright() as play, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        window = {"width": 1280, "height": 900}
+        context = play.chromium.launch_persistent_context(
+            profile, executable_path=chromium, headless=True, reduced_motion="reduce", viewport=window, args=FLAGS
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def page(context: Any, address: str) -> Iterator[Any]:
+    """The page with its first example; afterwards, no outside request and no script error may have happened."""
+    page, outside, errors = context.new_page(), [], []
+
+    def outsider(url: str) -> bool:
+        return not url.startswith((address, "data:", "blob:"))
+
+    page.route(outsider, lambda route: (outside.append(route.request.url), route.abort()))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    page.goto(address)
+    pixels(page, "#out_0 img")
+    yield page
+    page.close()
+    assert outside == []
+    assert errors == []
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Picture with a red square, a blue one eight pixels to its right, and the mask of the red one."""
+    picture = np.full((64, 96, 3), 90, np.uint8)
+    picture[16:48, 16:48, 0] = 230
+    picture[16:48, 24:56, 2] = 230
+    mask = np.zeros((64, 96), np.uint8)
+    mask[16:48, 16:48] = 255
+    Image.fromarray(picture).save(tmp_path / "squares.png")
+    Image.fromarray(mask).save(tmp_path / "squares_mask.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "squares.png").read_bytes()[:200])
+    Image.fromarray(mask[:32]).save(tmp_path / "small_mask.png")
+    return {path.stem: path for path in tmp_path.iterdir()}
+
+
+def pixels(page: Any, selector: str) -> np.ndarray:
+    """The picture at a place of the page, as the browser gets it."""
+    image = page.locator(selector)
+    image.wait_for()
+    page.wait_for_function("e => e.complete && e.naturalWidth > 0", arg=image.element_handle())
+    return np.array(Image.open(io.BytesIO(page.request.get(image.get_attribute("src")).body())).convert("RGB"))
+
+
+def status(page: Any, words: str) -> None:
+    """Wait until the status line holds the words."""
+    page.locator("#live").filter(has_text=words).wait_for()
+
+
+def upload(page: Any, place: str, file: Path) -> None:
+    """Put a file into an upload field, after clearing it."""
+    clear = page.locator(f"#{place} button[aria-label='Clear']")
+    if clear.count():
+        clear.first.click()
+    page.locator(f"#{place} input[type=file]").set_input_files(file)
+
+
+def shoot(page: Any, name: str) -> None:
+    """Store a screenshot for people to look at."""
+    folder = os.environ.get("SEGLAB_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True, animations="disabled")
+
+
+def compare(page: Any, files: dict[str, Path], mask: str = "squares_mask") -> None:
+    upload(page, "picture", files["squares"])
+    status(page, "Picture ready: 96 × 64 pixels")
+    upload(page, "truth", files[mask])
+    status(page, "Mask ready: 16.7 % object")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    status(page, "Done")
+
+
+def test_finished_example_without_a_click(page: Any) -> None:
+    status(page, "Example shown")
+    assert pixels(page, "#out_0 img").std() > 5
+    assert (pixels(page, "#out_0 img") != pixels(page, "#out_1 img")).any()
+    assert page.locator("#picture img").get_attribute("alt")
+    shoot(page, "first")
+
+
+def test_upload_compare_and_download(page: Any, files: dict[str, Path]) -> None:
+    compare(page, files)
+    first, second = pixels(page, "#out_0 img"), pixels(page, "#out_1 img")
+    assert first.shape == second.shape == (64, 96, 3)
+    assert (first != second).any()
+    assert (first != np.array(Image.open(files["squares"]))).any()
+    row = page.locator("#numbers tr", has_text="Dice").first.inner_text()
+    assert re.findall(r"\d\.\d{3}", row)[:2] == ["1.000", "0.750"]
+    assert "on this one picture" in page.locator("#verdict").inner_text()
+    assert all(page.locator(f"#out_{i} img").get_attribute("alt") for i in (0, 1))
+    shoot(page, "result")
+    button = page.locator("#download:not([disabled])")
+    with page.expect_download() as caught:
+        button.click()
+    with zipfile.ZipFile(caught.value.path()) as archive:
+        assert json.loads(archive.read("metrics.json"))
+        masks = [name for name in archive.namelist() if name.endswith("mask.png")]
+        values = [set(np.unique(np.array(Image.open(io.BytesIO(archive.read(name)))))) for name in masks]
+    assert len(masks) >= 2
+    assert all(found == {0, 255} for found in values)
+
+
+def test_views_threshold_and_examples_follow_the_clicks(page: Any, files: dict[str, Path]) -> None:
+    compare(page, files)
+    page.get_by_role("radio", name="Mask only").check()
+    status(page, "View: Mask only")
+    assert set(np.unique(pixels(page, "#out_0 img"))) == {0, 255}
+    threshold = page.locator("input[type=range]").first
+    threshold.focus()
+    page.keyboard.press("ArrowRight")
+    status(page, "Threshold 0.51; no model was run again.")
+    page.get_by_role("button", name="Steel scratch with mask").click()
+    status(page, "Example shown: Steel")
+    assert page.get_by_role("radio", name="Steel defect").is_checked()
+
+
+def test_bad_files_are_named_at_upload(page: Any, files: dict[str, Path]) -> None:
+    upload(page, "picture", files["broken"])
+    status(page, "The picture file is damaged or cut short")
+    assert "damaged or cut short" in page.get_by_test_id("toast-text").first.inner_text()
+    page.locator("#picture input[type=file]").wait_for(state="attached")  # the field is empty again
+    shoot(page, "error")
+    upload(page, "picture", files["squares"])
+    status(page, "Picture ready")
+    upload(page, "truth", files["small_mask"])
+    status(page, "96 × 32")
+
+
+def test_keyboard_reaches_compare(page: Any) -> None:
+    page.get_by_role("button", name="Compare", exact=True).focus()
+    page.keyboard.press("Enter")
+    status(page, "Done")
+
+
+@pytest.mark.parametrize(("width", "theme"), [(360, "light"), (320, "dark"), (1280, "dark")])
+def test_no_sideways_scroll(page: Any, address: str, width: int, theme: str) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{address}?__theme={theme}")
+    pixels(page, "#out_0 img")
+    shoot(page, f"width-{width}-{theme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def call(address: str, data: list[Any]) -> str:
+    """What /compare answers to a hand-made request."""
+    body = json.dumps({"data": data}).encode()
+    base = f"{address}gradio_api/call/compare"
+    request = urllib.request.Request(base, body, {"Content-Type": "application/json"})
+    event = json.load(urllib.request.urlopen(request))["event_id"]
+    return urllib.request.urlopen(f"{base}/{event}").read().decode()
+
+
+def test_endpoint_refuses_files_that_were_not_uploaded(address: str, files: dict[str, Path]) -> None:
+    for path in (str(files["squares"]), str(APP.parent / "assets"), "http://127.0.0.1:9/a.png"):
+        picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        answer = call(address, [picture, None, ["skin-plain"], 0.5])
+        assert "event: error" in answer
+        assert "event: complete" not in answer
+
+
+def test_endpoint_answers_the_client(address: str, files: dict[str, Path]) -> None:
+    from gradio_client import Client, handle_file
+
+    client = Client(address, verbose=False)
+    asked = {"image": handle_file(files["squares"]), "mask": handle_file(files["squares_mask"]), "threshold": 0.5}
+    numbers, archive = client.predict(**asked, models=["skin-plain", "skin-cbam"], api_name="/compare")
+    assert "0.75" in json.dumps(numbers)
+    assert zipfile.is_zipfile(archive)
+
+
+def test_sigterm_ends_the_app_and_removes_its_files(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    started = time.monotonic()
+    command = [sys.executable, str(APP), "--port", str(port), "--no-browser"]
+    app = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        while time.monotonic() - started < 120 and app.poll() is None:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.2)
+        print(f"answered after {time.monotonic() - started:.1f} s")
+        assert list(tmp_path.glob("seglab-app-*"))
+        app.send_signal(signal.SIGTERM)
+        assert app.wait(timeout=30) in (0, 130), app.stdout.read()
+        assert not list(tmp_path.glob("seglab-app-*"))
+    finally:
+        app.kill()
+
+
+def test_only_this_computer_is_served(address: str) -> None:
+    request = urllib.request.Request(address, headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request)
+    assert serving.HOSTS == ["127.0.0.1", "localhost"]
