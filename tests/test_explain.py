@@ -1,0 +1,143 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from seglab import explain
+from seglab.inference import Predictor
+from seglab.models import build_model
+
+
+def predictor(size=32, **knobs):
+    torch.manual_seed(0)
+    return Predictor(build_model("unet", 1, width=4, **knobs), size=size)
+
+
+def picture(height=40, width=60):
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+
+
+class TestAttentionMaps:
+    def test_every_cbam_has_a_named_stage_at_the_pictures_size(self):
+        maps = explain.attention_maps(predictor(cbam=("encoder", "bottleneck", "skip", "decoder")), picture())
+        names = [f"encoder {i}" for i in range(1, 5)] + ["bottleneck"]
+        names += [f"skip {i}" for i in range(1, 5)] + [f"decoder {i}" for i in range(1, 5)]
+        assert list(maps) == names
+        assert all(one.spatial.shape == (40, 60) and one.spatial.dtype == np.float32 for one in maps.values())
+        # Width doubles from level to level, so the number of channels tells which level a name stands for.
+        assert [len(maps[f"encoder {i}"].channel) for i in range(1, 5)] == [4, 8, 16, 32]
+        assert [len(maps[f"skip {i}"].channel) for i in range(1, 5)] == [4, 8, 16, 32]
+        assert [len(maps[f"decoder {i}"].channel) for i in range(1, 5)] == [4, 8, 16, 32]
+
+    def test_the_vgg_unet_has_readable_names_too(self):
+        torch.manual_seed(0)
+        model = Predictor(build_model("vgg16_unet", 1, cbam=("encoder", "bottleneck", "skip")), size=32)
+        names = list(explain.attention_maps(model, picture(32, 32)))
+        assert names == [*(f"encoder {i}" for i in range(1, 5)), "bottleneck", *(f"skip {i}" for i in range(1, 5))]
+
+    def test_a_model_without_cbam_has_none(self):
+        assert explain.attention_maps(predictor(), picture()) == {}
+
+    def test_the_spatial_gate_is_the_formula_of_the_paper(self):
+        model = predictor(cbam="bottleneck")
+        block = model.model.net.attention[4]
+        seen = []
+        handle = block.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+        maps = explain.attention_maps(model, picture(32, 32))
+        handle.remove()
+        x = seen[0]
+        gated = (
+            x * torch.sigmoid(block.channel.mlp(x.mean((2, 3))) + block.channel.mlp(x.amax((2, 3))))[..., None, None]
+        )
+        pooled = torch.stack([gated.amax(1), gated.mean(1)], 1)
+        gate = torch.sigmoid(block.spatial.norm(block.spatial.conv(pooled)))
+        large = torch.nn.functional.interpolate(gate, size=(32, 32), mode="bilinear", align_corners=False)
+        assert np.abs(maps["bottleneck"].spatial - large[0, 0].detach().numpy()).max() < 1e-5
+
+    def test_padding_to_the_stride_is_cut_off(self):
+        """At 40 pixels the network sees 48; a gate of 1 in the first 40 columns must fill the map."""
+        gate = torch.zeros(1, 48, 48)
+        gate[:, :40, :40] = 1
+        assert explain._enlarge(gate, 40, 16).shape == (1, 40, 40)
+        assert explain._enlarge(gate, 40, 16).min() == 1
+
+    def test_two_threads_get_their_own_maps(self):
+        model = predictor(cbam=("skip",))
+        pictures = [picture(), np.full((40, 60, 3), 200, np.uint8)]
+        alone = [explain.attention_maps(model, one)["skip 1"].spatial for one in pictures]
+        together = [None, None]
+
+        def work(i):
+            for _ in range(5):
+                together[i] = explain.attention_maps(model, pictures[i])["skip 1"].spatial
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+    def test_no_hook_stays_on_the_model(self):
+        model = predictor(cbam=("skip",))
+        explain.attention_maps(model, picture())
+        assert all(not module._forward_hooks for module in model.model.modules())
+
+
+class TestMaps:
+    def test_error_map_names_every_kind_of_pixel(self):
+        pred = np.array([[0, 1, 1, 0, 1, 2]])
+        target = np.array([[0, 1, 0, 1, 255, 1]])
+        assert explain.error_map(pred, target).tolist() == [[0, 1, 2, 3, 255, 2]]
+
+    def test_error_map_counts_equal_the_confusion_counts(self):
+        rng = np.random.default_rng(0)
+        pred, target = rng.integers(0, 2, (2, 50, 50))
+        codes = explain.error_map(pred, target)
+        assert (codes == explain.CORRECT).sum() == (pred & target).sum()
+        assert (codes == explain.EXTRA).sum() == (pred & ~target & 1).sum()
+        assert (codes == explain.MISSED).sum() == (~pred & target).sum()
+
+    def test_error_map_refuses_another_size(self):
+        with pytest.raises(ValueError, match="must have pred's shape"):
+            explain.error_map(np.zeros((2, 2)), np.zeros((2, 3)))
+
+    def test_colours_are_the_palette_and_background_is_untouched(self):
+        image = picture(60, 60)
+        codes = np.zeros((60, 60), np.uint8)
+        codes[5:20, 5:20], codes[25:40, 5:20], codes[5:55, 30:55] = 1, 2, 3
+        drawn = explain.colour_map(image, codes, opacity=1.0)
+        assert np.array_equal(drawn[codes == 0], image[codes == 0])
+        assert (drawn[codes == 1] == (128, 192, 255)).all()
+        assert (drawn[codes == 2] == (255, 128, 0)).all()
+        missed = {tuple(colour) for colour in drawn[codes == 3].tolist()}
+        assert missed == {(0, 0, 64), (255, 255, 255)}  # navy with white stripes: told apart without colour
+
+    def test_opacity_mixes_and_is_checked(self):
+        image = np.full((30, 30, 3), 100, np.uint8)
+        codes = np.full((30, 30), 2, np.uint8)
+        inner = explain.colour_map(image, codes, opacity=0.5)[10, 10]
+        assert inner.tolist() == [178, 114, 50]
+        with pytest.raises(ValueError, match=r"opacity must be in \[0, 1\]"):
+            explain.colour_map(image, codes, opacity=2)
+
+    def test_outline_is_the_border_of_the_mask_and_nothing_else(self):
+        image = np.zeros((9, 9, 3), np.uint8)
+        mask = np.zeros((9, 9), np.uint8)
+        mask[2:7, 2:7] = 1
+        drawn = explain.outline(image, [(mask, (9, 8, 7))], width=1).any(-1)
+        expected = np.zeros((9, 9), bool)
+        expected[2:7, 2:7] = True
+        expected[3:6, 3:6] = False
+        assert np.array_equal(drawn, expected)
+        assert not image.any()
+
+    def test_heat_has_a_fixed_scale(self):
+        from matplotlib import colormaps
+
+        low, high = (np.array(colormaps["cividis"](x, bytes=True)[:3]) for x in (0.0, 1.0))
+        drawn = explain.heat(np.array([[0.0, 1.0], [-3.0, 7.0]]))
+        assert (drawn[:, 0] == low).all()
+        assert (drawn[:, 1] == high).all()
+        assert (explain.heat(np.full((2, 2), 0.5))[0, 0] != drawn[0, 0]).any()
