@@ -60,6 +60,15 @@ def test_mask_that_is_all_lesion_is_not_taken_for_unknown(build, save_mask):
     assert (load_dataset("isic2018", root, shares=(1, 0, 0)).train[0].mask == 1).all()
 
 
+def test_255_is_the_lesion_even_beside_a_stray_1(build, save_mask, rectangle):
+    root = build("isic2018", "train", [5])
+    mask = rectangle(0, 0, 4, 4, 255)
+    mask[10, 10] = 1
+    save_mask(root / FOLDERS["isic2018"]["train"][1] / "ISIC_0000005_segmentation.png", mask)
+    read = load_dataset("isic2018", root, shares=(1, 0, 0)).train[0].mask.numpy()
+    assert np.array_equal(read, mask > 0)
+
+
 @pytest.mark.parametrize("year", ["isic2017", "isic2018"])
 def test_published_parts_are_used_as_they_are(build, year):
     for part, ids in (("train", [1, 2, 3]), ("val", [4]), ("test", [5, 6])):
