@@ -98,7 +98,7 @@ def steel(server):
     """The steel archive on the server: three pictures and other files of the repository, some 100 kB."""
     top = STEEL.inner.split("/")[0]
     noise = np.random.default_rng(0).bytes(100_000)
-    files = {f"{top}/Code/noise.bin": noise, f"{STEEL.inner}/": b""}
+    files = {f"{top}/Code/main.m": b"", f"{STEEL.inner}/": b"", f"{STEEL.inner}/noise.bin": noise}
     for name in ("In_1", "Pa_1", "Sc_1"):
         files[f"{STEEL.inner}/Source Images/{name}.bmp"] = picture(50, "bmp")
         files[f"{STEEL.inner}/Ground truth/{name}.png"] = picture(255)
@@ -185,7 +185,7 @@ def test_download_starts_again_where_the_old_bytes_are_of_no_use(steel, tmp_path
         steel.plan.ranges = False
     fetch(steel, tmp_path)
     assert steel.seen[-1][1] == "bytes=40000-"
-    expected = ["new.txt"] if change == "new file" else ["Ground truth", "Source Images"]
+    expected = ["new.txt"] if change == "new file" else ["Ground truth", "Source Images", "noise.bin"]
     assert listing(tmp_path / "SD-saliency-900") == expected
 
 
