@@ -87,7 +87,7 @@ ARCHIVES: Mapping[str, tuple[Archive, ...]] = {
 }
 
 
-def download(  # noqa: PLR0913 - what to fetch, where to, and how much to trust
+def download(
     name: str,
     out: str | Path,
     *,
@@ -256,7 +256,7 @@ def _copy(response: http.client.HTTPResponse, part: Path, start: int, total: int
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but only to safe addresses."""
 
-    def redirect_request(  # noqa: PLR0913 - the signature of the standard library
+    def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> urllib.request.Request | None:
         """The next request."""

@@ -96,8 +96,7 @@ def read_lines(path: Path) -> list[str]:
 
 def one_set(data: PairedFolder, root: Path, *, seed: int, shares: Shares) -> Splits:
     """Three-way split of a dataset without official parts, with `splits.json` and `metadata.csv` of `root`."""
-    data = replace(data, pairs=groups_of(data.pairs, root / "metadata.csv"))
-    return split_pairs(data, seed=seed, shares=shares, file=root / "splits.json")
+    return split_pairs(_grouped(data, root), seed=seed, shares=shares, file=root / "splits.json")
 
 
 def split_official(parts: Mapping[str, PairedFolder], root: Path, *, seed: int = 0, shares: Shares = SHARES) -> Splits:
@@ -136,15 +135,21 @@ def split_official(parts: Mapping[str, PairedFolder], root: Path, *, seed: int =
         return Splits(parts["train"], parts["val"], test)
     if shares[0] <= 0 or shares[1] < 0:
         raise ValueError(f"shares of train and val must be above 0 to cut val from train; got {shares}.")
-    fit = replace(parts["train"], pairs=groups_of(parts["train"].pairs, root / "metadata.csv"))
     kept = shares[0] / (shares[0] + shares[1])
-    train, val, _ = split_pairs(fit, seed=seed, shares=(kept, 1 - kept, 0.0))
+    train, val, _ = split_pairs(_grouped(parts["train"], root), seed=seed, shares=(kept, 1 - kept, 0.0))
     return Splits(train, val, test)
 
 
 def binary(pairs: Sequence[Pair], threshold: int | None = None) -> PairedFolder:
     """Dataset of one object class with 0/255 masks; `threshold` as in BinaryMask."""
     return PairedFolder(tuple(pairs), BINARY, BinaryMask(threshold))
+
+
+def _grouped(data: PairedFolder, root: Path) -> PairedFolder:
+    """The dataset with the groups of `metadata.csv`; pictures that it leaves out keep the group of their layout."""
+    found = groups_of(data.pairs, root / "metadata.csv")
+    pairs = zip(data.pairs, found, strict=True)
+    return replace(data, pairs=tuple(old if new.group == new.name else new for old, new in pairs))
 
 
 def _require_apart(parts: Mapping[str, PairedFolder]) -> None:

@@ -144,6 +144,7 @@ def test_two_files_of_one_picture_stay_on_one_side(root, note, save_picture):
         save_picture(root / f"p{index}.png")
         note([BOX], f"x{index}", imagePath=f"p{index}.png")
         note([BOX], f"y{index}", imagePath=f"p{index}.png")
+    (root / "metadata.csv").write_text("id,group\na,g\nb,g\n")  # says nothing about the others
     for part in load_dataset("labelme", root):
         found = [part.name(i) for i in range(len(part))]
         assert {name[1] for name in found if name[0] == "x"} == {name[1] for name in found if name[0] == "y"}
