@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("seglab: not enough memory; lower batch_size, size or model.width.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("seglab: stopped; the same command goes on from the last checkpoint.", file=sys.stderr)
+        resumable = "; the same command goes on from the last checkpoint" if words[0] == "train" else ""
+        print(f"seglab: stopped{resumable}.", file=sys.stderr)
         return 130
 
 
@@ -139,6 +140,7 @@ def _add_data_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("data", help="folder of the dataset")
     sub.add_argument("--dataset", default="folder", help="its layout (default: folder)")
     sub.add_argument("--fix", metavar="OUT", help="write a repaired copy to this new folder")
+    sub.add_argument("--invert", nargs="+", metavar="NAME", default=[], help="masks to turn over in the repaired copy")
 
     sub = command(import_, "convert a dataset to the VOC layout")
     sub.add_argument("format", help="a name of `seglab list datasets`")
@@ -148,4 +150,5 @@ def _add_data_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub = command(download, "fetch a dataset from its official address")
     sub.add_argument("name", help="isic2016, isic2017, isic2018, ph2 or sd900")
     sub.add_argument("--out", default="datasets", help="folder to put it in (default: datasets)")
-    sub.add_argument("--sha256", help="hash that the file must have")
+    sub.add_argument("--part", nargs="+", choices=("train", "val", "test"), default=["train", "val", "test"])
+    sub.add_argument("--sha256", nargs="+", metavar="FILE=HASH", default=[], help="hashes that the archives must have")

@@ -176,13 +176,13 @@ def _side_by_side(reports: dict[str, Any]) -> str:
 
 def check_data(arguments: argparse.Namespace) -> int:
     """Name what is wrong with a dataset before it is trained on; exit code 1 if there are errors."""
-    from seglab.data import check, fix
+    from seglab.data._checks import check, fix
 
     root = Path(arguments.data)
     report = check(root, dataset=arguments.dataset)
     print(report.to_text())
     if arguments.fix:
-        print(fix(root, Path(arguments.fix)))
+        print(fix(root, Path(arguments.fix), dataset=arguments.dataset, invert=arguments.invert))
     return 0 if report.ok else 1
 
 
@@ -198,9 +198,11 @@ def import_(arguments: argparse.Namespace) -> int:
 
 def download(arguments: argparse.Namespace) -> int:
     """Fetch a dataset from its official address."""
-    from seglab.data import download as fetch
+    from seglab.data._download import download as fetch
 
-    print(fetch(arguments.name, Path(arguments.out), sha256=arguments.sha256))
+    pairs = [text.partition("=") for text in arguments.sha256]
+    hashes = {name: value for name, _, value in pairs}
+    print(fetch(arguments.name, Path(arguments.out), parts=arguments.part, sha256=hashes))
     return 0
 
 
@@ -307,9 +309,9 @@ def _command(words: Sequence[str], roots: Sequence[str]) -> str:
 
 def app(arguments: argparse.Namespace) -> int:
     """Open the browser app that compares models on your own pictures."""
-    from seglab.serving import run
+    from seglab.page import run
 
-    return run(models=arguments.models, port=arguments.port)
+    return run(arguments.models, arguments.port)
 
 
 def one_line(error: BaseException) -> str:
