@@ -77,9 +77,10 @@ def save_model(path: str | Path, model: nn.Module, description: Description, *, 
         raise ValueError(f"weights must be finite; got NaN or infinity in {bad}. {path} was not written.")
     header = description_text(replace(description, sha256=_digest(tensors)))
     metadata = {"format": FORMAT, "seglab": header, "seglab_sha256": _text_digest(header)}
-    content = dump_tensors(tensors, metadata=metadata)
+    header_bytes, data = _in_order(dump_tensors(tensors, metadata=metadata))
     with atomic(path) as file:
-        file.write(content)
+        file.write(header_bytes)
+        file.write(data)
 
 
 def description_text(description: Description) -> str:
@@ -229,6 +230,16 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     if bad:
         raise ValueError(f"checkpoint {path} must hold finite weights; got NaN or infinity in {bad}.")
     model.load_state_dict(tensors)
+
+
+def _in_order(content: bytes) -> tuple[bytes, memoryview]:
+    """A safetensors file as header and data, its metadata sorted: safetensors writes them in an order of chance."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the tensors stay aligned
+    return struct.pack("<Q", len(text)) + text, memoryview(content)[8 + length :]
 
 
 def _stored(value: Tensor, half: bool) -> Tensor:

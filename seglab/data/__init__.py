@@ -197,7 +197,8 @@ def join(splits: Mapping[str, Splits]) -> Splits:
     if len(splits) == 1:
         return next(iter(splits.values()))
     classes = {label: one.train.classes for label, one in splits.items()}
-    if len({len(names) for names in classes.values()}) > 1:
+    # Two classes are background and object, whatever the object is called; of more, the order of the names counts.
+    if len({names if len(names) > 2 else len(names) for names in classes.values()}) > 1:
         raise ValueError(f"joined datasets must have the same classes; got {classes}.")
     labels = tuple(splits)
     return Splits(*(Joined(tuple(one[i] for one in splits.values()), labels) for i in range(3)))
@@ -234,11 +235,16 @@ def groups_of(pairs: Sequence[Pair], table: Path) -> tuple[Pair, ...]:
     """The pairs with the groups of a CSV table with the columns `id` and `group`; unchanged without such a table."""
     if not table.is_file():
         return tuple(pairs)
-    with table.open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark before UTF-8
         rows = csv.DictReader(file)
-        if not {"id", "group"} <= set(rows.fieldnames or ()):
+        columns = set(rows.fieldnames or ())
+        if "group" not in columns:
             return tuple(pairs)
-        group = {row["id"]: row["group"] for row in rows if row["group"]}
+        if "id" not in columns:
+            raise ValueError(f"table {table} must have the column id beside group; got {', '.join(sorted(columns))}.")
+        group = {row["id"]: row["group"] for row in rows if row["id"] and row["group"]}
+    if group and not any(pair.name in group for pair in pairs):
+        raise ValueError(f"table {table} must name the pictures without their ending; got none, e.g. {min(group)!r}.")
     return tuple(pair._replace(group=group.get(pair.name, pair.name)) for pair in pairs)
 
 
@@ -264,8 +270,9 @@ def split_pairs(
     """
     if file is not None and file.is_file():
         return Splits(*(data.select(names) for names in _read_split_file(file, data)))
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"shares must be 0 or above and sum to 1; got {shares}.")
+    numbers = [float(share) for share in shares if isinstance(share, int | float)]
+    if not (len(numbers) == len(shares) == 3 and min(numbers) >= 0 and abs(sum(numbers) - 1) <= 1e-6):
+        raise ValueError(f"shares must be three numbers, 0 or above, that sum to 1; got {shares}.")
     groups: dict[str, list[Pair]] = {}
     for pair in sorted(data.pairs, key=lambda pair: pair.name):
         groups.setdefault(pair.group, []).append(pair)
@@ -283,7 +290,7 @@ def split_pairs(
 def _read_split_file(file: Path, data: PairedFolder) -> list[list[str]]:
     """The three lists of names of a splits.json, checked against the pictures that are there."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"split file {file} must be JSON; got an error: {error}.") from None
     if not isinstance(content, dict) or not all(

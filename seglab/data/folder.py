@@ -22,7 +22,7 @@ def load(root: Path, *, seed: int = 0, shares: tuple[float, float, float] = (0.7
         ValueError: If a picture lacks its mask, or the reverse; `seglab check-data` lists all such cases at once.
     """
     listing = root / "classes.txt"
-    classes = tuple(listing.read_text(encoding="utf-8").split("\n")) if listing.is_file() else BINARY
+    classes = tuple(listing.read_text(encoding="utf-8-sig").split("\n")) if listing.is_file() else BINARY
     classes = tuple(name.strip() for name in classes if name.strip())
     if len(classes) < 2:
         raise ValueError(f"{listing} must name at least two classes, the background first; got {len(classes)}.")
