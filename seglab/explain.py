@@ -2,273 +2,400 @@
 
 The palette is told apart in normal vision and in the three kinds of colour blindness, also when blended over light
 and dark skin and steel: light blue, orange, and dark navy with white stripes (CIEDE2000 of at least 33 between two
-classes at opacity 0.55).
+classes at opacity 0.55). Values are shown in cividis on a fixed scale, so that two models can be compared by eye.
+
+Reference:
+    J. R. Nunez, C. R. Anderton and R. S. Renslow, "Optimizing colormaps with consideration for color vision
+    deficiency", PLOS ONE 13(7), 2018 (cividis).
 """
 
 import re
-from collections.abc import Sequence
-from threading import Lock
+from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
+from functools import cache, partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seglab.blocks import CBAM, AttentionMap
+from seglab.blocks import CBAM, AttentionMap, ChannelAttention
 from seglab.contract import IGNORE_INDEX
 from seglab.images import read_image
 
 __all__ = [
-    "BLUE", "CORRECT", "EXTRA", "MISSED", "NAVY", "ORANGE", "StageAttention", "agreement_map", "attention_maps",
-    "colour_map", "error_map", "heat", "outline", "overlay",
+    "BLUE", "CORRECT", "EXTRA", "MISSED", "NAVY", "ORANGE", "Recorder", "StageAttention", "agreement_map",
+    "attention_maps", "colour_map", "error_map", "heat", "outline", "overlay",
 ]  # fmt: skip
 
 CORRECT, EXTRA, MISSED = 1, 2, 3
 BLUE, ORANGE, NAVY = (128, 192, 255), (255, 128, 0), (0, 0, 64)
+WHITE, GREY = (255, 255, 255), (128, 128, 128)
 PALETTE = {CORRECT: BLUE, EXTRA: ORANGE, MISSED: NAVY}
+STAGES = ("encoder", "bottleneck", "skip", "decoder")
 
 Colour = tuple[int, int, int]
-_HOOKING = Lock()  # hooks sit on the shared model: two pictures at once would mix their maps
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 class StageAttention(NamedTuple):
-    """The two gates of one CBAM for one picture."""
+    """The gates of one attention module for one picture."""
 
-    name: str  # "encoder 1", "bottleneck", "skip 1" (1 is the finest), "decoder 1"
-    channel: np.ndarray  # (C,) float32 in [0, 1]
-    spatial: np.ndarray  # (H, W) float32 in [0, 1], at the picture's own size
+    name: str  # "encoder 1", "bottleneck", "skip 1", "decoder 1"; 1 is the finest level
+    channel: Floats  # (C,) in [0, 1]; empty if the module has no channel gate
+    gate: Floats  # (h, w) in [0, 1], as the model made it, padding included
+    side: int  # of the square that `gate` covers, in pixels of the model's input
+    back: Callable[[NDArray[Any]], NDArray[Any]]  # from maps of the letterbox to maps of the picture
+
+    @property
+    def spatial(self) -> Floats:
+        """Spatial gate (H, W) float32 in [0, 1] at the picture's own size, padding cut off.
+
+        It is worked out when asked for: kept for every stage of a large picture it would fill the memory.
+        """
+        import cv2  # a heavy module
+
+        square = cv2.resize(self.gate, (self.side, self.side), interpolation=cv2.INTER_LINEAR)
+        full: Floats = self.back(square[None])[0]
+        return full
+
+
+class Recorder:
+    """A predictor whose model keeps its gates, to predict and to explain in one forward pass.
+
+    Its model is a copy of the modules that shares the weights: hooks on the model itself would also hear what other
+    threads predict. So one recorder is for one thread; any number of recorders may share a predictor.
+
+    Args:
+        predictor: A `seglab.Predictor`.
+
+    Attributes:
+        predictor: Calls like the one given, with the same results.
+        gates: Gate of every `AttentionMap` in the last forward pass, by module path.
+
+    Example:
+        >>> from seglab import Predictor, build_model
+        >>> recorder = Recorder(Predictor(build_model("unet", 1, width=4, cbam="skip"), size=32))
+        >>> image = np.zeros((40, 60, 3), np.uint8)
+        >>> recorder.predictor(image).mask.shape, list(recorder.stages(image))
+        ((40, 60), ['skip 1', 'skip 2', 'skip 3', 'skip 4'])
+    """
+
+    def __init__(self, predictor: Any) -> None:
+        self.predictor = predictor
+        self.gates: dict[str, Tensor] = {}
+        model: nn.Module = predictor.model
+        if not any(isinstance(module, AttentionMap) for module in model.modules()):
+            return
+        shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+        self.predictor = copy(predictor)
+        self.predictor.model = deepcopy(model, shared)
+        for path, module in self.predictor.model.named_modules():
+            if isinstance(module, AttentionMap):
+                module.register_forward_hook(partial(self._keep, path))
+
+    def _keep(self, path: str, module: nn.Module, inputs: object, gate: Tensor) -> None:
+        self.gates[path] = gate
+
+    def stages(self, image: Bytes) -> dict[str, StageAttention]:
+        """Gates of the picture (H, W, 3) uint8 that was predicted last, by stage; see `attention_maps`."""
+        if not self.gates:
+            return {}
+        model, (batch, box) = self.predictor.model, self.predictor.prepare(image)
+        size, stride = batch.shape[-1], getattr(model, "stride", 1)
+        back = partial(self.predictor.restore, box=box)
+        side = size + (-size % stride if isinstance(stride, int) else 0)  # what Segmenter pads to
+        stages: dict[str, StageAttention] = {}
+        for path, gate in self.gates.items():
+            owner = path.rpartition(".")[0]
+            is_channel = isinstance(model.get_submodule(owner), ChannelAttention) or gate.shape[1] > 1
+            if isinstance(model.get_submodule(owner.rpartition(".")[0]), CBAM):
+                owner = owner.rpartition(".")[0]
+            values = gate[0].float().cpu().numpy()
+            # A gate that is not there lets everything through.
+            stage = stages.get(owner) or StageAttention(
+                _stage_name(model, owner), np.zeros(0, np.float32), np.ones((1, 1), np.float32), side, back
+            )
+            stages[owner] = stage._replace(**{"channel": values[:, 0, 0]} if is_channel else {"gate": values[0]})
+        return {stage.name: stage for stage in sorted(stages.values(), key=_rank)}
 
 
 def attention_maps(predictor: Any, image: Any) -> dict[str, StageAttention]:
-    """Both gates of every CBAM of a model, for one picture.
+    """Channel and spatial gates of every attention module for one picture.
 
-    A gate says by what a map was multiplied: where the network looked, not how sure it is, and not why. One picture at
-    a time is worked on, because the hooks sit on the model that all callers share.
+    A gate says by what a map was multiplied: where the network looked, not how sure it is, and not why. One forward
+    pass is made, and other threads may use the predictor meanwhile. The levels of encoder, skips and decoder are
+    numbered alike: 1 has the resolution of the model's input, every further one half of it.
 
     Args:
-        predictor: A Predictor.
+        predictor: A `seglab.Predictor`.
         image: Anything `seglab.images.read_image` takes.
 
     Returns:
-        By stage name, encoder first, then bottleneck, skips and decoder; empty if the model has no CBAM.
+        Stages by name, in the order encoder, bottleneck, skip, decoder; empty if the model has no attention module.
+
+    Raises:
+        ImageError: If the picture cannot be read.
 
     Example:
-        >>> from seglab.inference import Predictor
-        >>> from seglab.models import build_model
+        >>> from seglab import Predictor, build_model
         >>> predictor = Predictor(build_model("unet", 1, width=4, cbam="bottleneck"), size=32)
-        >>> maps = attention_maps(predictor, np.zeros((40, 60, 3), np.uint8))
-        >>> {name: (one.channel.shape, one.spatial.shape) for name, one in maps.items()}
-        {'bottleneck': ((64,), (40, 60))}
+        >>> stage = attention_maps(predictor, np.zeros((40, 60, 3), np.uint8))["bottleneck"]
+        >>> stage.channel.shape, stage.gate.shape, stage.spatial.shape
+        ((64,), (2, 2), (40, 60))
 
     Reference:
         S. Woo et al., "CBAM", ECCV 2018, eq. 2 and 3.
     """
-    blocks = {name: module for name, module in predictor.model.named_modules() if isinstance(module, CBAM)}
-    if not blocks:
+    recorder, pixels = Recorder(predictor), read_image(image)
+    if recorder.predictor is predictor:  # nothing to record
         return {}
-    batch, box = predictor.prepare(read_image(image))
-    gates: dict[str, list[Tensor]] = {name: [] for name in blocks}
-    with _HOOKING:
-        handles = [_listen(gate, gates[name]) for name, block in blocks.items() for gate in _gates_of(block)]
-        try:
-            predictor.forward(batch)
-        finally:
-            for handle in handles:
-                handle.remove()
-    names = _stage_names(list(blocks))
-    stages = {}
-    for path in sorted(blocks, key=lambda path: _rank(names[path])):
-        channel, spatial = gates[path]
-        whole = _enlarge(spatial[0], predictor.size, int(getattr(predictor.model, "stride", 1)))
-        spatial_map = predictor.restore(whole.numpy(), box)[0].clip(0, 1)
-        stages[names[path]] = StageAttention(names[path], channel[0, :, 0, 0].numpy(), spatial_map)
-    return stages
+    recorder.predictor.forward(recorder.predictor.prepare(pixels)[0])
+    return recorder.stages(pixels)
 
 
-def error_map(pred: np.ndarray, target: np.ndarray, *, ignore_index: int = IGNORE_INDEX) -> np.ndarray:
-    """What a prediction got right, drew too much and missed, pixel by pixel.
+def error_map(pred: NDArray[Any], target: NDArray[Any], *, ignore_index: int | None = IGNORE_INDEX) -> Bytes:
+    """Where a mask is right, draws too much or misses.
 
     Args:
-        pred: (H, W) class indices; every index above 0 is object.
-        target: (H, W) true class indices, or `ignore_index` where unknown.
-        ignore_index: Label of unknown pixels.
+        pred: Predicted class indices (H, W); above 0 is object.
+        target: True class indices (H, W).
+        ignore_index: True value of pixels whose class is unknown; None if there are none.
 
     Returns:
-        (H, W) uint8: 0 background in both, 1 CORRECT, 2 EXTRA (drawn as an object that is not there, or as the wrong
-        one), 3 MISSED, 255 unknown.
+        (H, W) uint8: 0 true background, 1 `CORRECT`, 2 `EXTRA`, 3 `MISSED`, 255 unknown. An object drawn as another
+        class than it is counts as `EXTRA`. All 0 if both masks are empty.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the masks are not of one shape (H, W).
 
     Example:
-        >>> error_map(np.array([[0, 1, 1, 0]]), np.array([[0, 1, 0, 1]]))
-        array([[0, 1, 2, 3]], dtype=uint8)
+        >>> error_map(np.array([[0, 1, 1, 0, 1]]), np.array([[0, 1, 0, 1, 255]]))
+        array([[  0,   1,   2,   3, 255]], dtype=uint8)
     """
-    if pred.shape != target.shape:
-        raise ValueError(f"target must have pred's shape {pred.shape}; got {target.shape}.")
+    pred, target = np.asarray(pred), np.asarray(target)
+    if pred.ndim != 2 or pred.shape != target.shape:
+        raise ValueError(f"target must have pred's shape {pred.shape}, (H, W); got {target.shape}.")
     codes = np.zeros(pred.shape, np.uint8)
+    codes[pred > 0] = EXTRA
     codes[(pred > 0) & (pred == target)] = CORRECT
-    codes[(pred > 0) & (pred != target)] = EXTRA
     codes[(pred == 0) & (target > 0)] = MISSED
-    codes[target == ignore_index] = IGNORE_INDEX
+    if ignore_index is not None:
+        codes[target == ignore_index] = IGNORE_INDEX
     return codes
 
 
-def agreement_map(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Where two masks agree: 0 both background, 1 both the same object, 2 only the second, 3 only the first.
+def agreement_map(a: NDArray[Any], b: NDArray[Any]) -> Bytes:
+    """Where two masks draw the same object.
 
-    Where both say object but not the same one, it is 2.
+    Args:
+        a: Class indices (H, W) of the first; above 0 is object.
+        b: Those of the second.
+
+    Returns:
+        (H, W) uint8: 0 neither, 1 both, 2 only the second, 3 only the first. An object on which the two disagree by
+        class counts as 2.
+
+    Raises:
+        ValueError: If the masks are not of one shape (H, W).
 
     Example:
         >>> agreement_map(np.array([[0, 1, 0, 1]]), np.array([[0, 1, 1, 0]]))
         array([[0, 1, 2, 3]], dtype=uint8)
     """
-    return error_map(second, first, ignore_index=-1)
+    return error_map(b, a, ignore_index=None)
 
 
-def colour_map(image: np.ndarray, codes: np.ndarray, *, opacity: float = 0.6) -> np.ndarray:
-    """The codes of `error_map` or `agreement_map` in colour over the picture.
+def colour_map(image: Bytes, codes: Bytes, *, opacity: float = 0.6) -> Bytes:
+    """Picture with an error map or agreement map over it.
 
-    Light blue 1, orange 2, dark navy with white stripes 3, each with a border in the pure colour; unknown pixels grey.
+    Light blue is 1, orange 2, navy with white diagonal stripes 3, grey 255; 0 stays as it is. Every region has an
+    outline in its pure colour, a pixel or two wide. The stripes grow with the picture, so that they can still be seen
+    when it is shown small.
 
     Args:
         image: (H, W, 3) uint8.
-        codes: (H, W) uint8.
-        opacity: Of the areas, in [0, 1]; borders are always opaque.
+        codes: (H, W) uint8, from `error_map` or `agreement_map`.
+        opacity: Share of the colour, 0 to 1.
 
     Returns:
-        (H, W, 3) uint8.
-    """
-    _check_opacity(opacity)
-    result = image.astype(np.float32)
-    for code, colour in PALETTE.items():
-        area = codes == code
-        paint = np.broadcast_to(np.array(colour, np.float32), image.shape)[area]
-        if code == MISSED:
-            paint = np.where(_stripes(*codes.shape)[area][:, None], np.float32(255), paint)
-        result[area] = result[area] * (1 - opacity) + paint * opacity
-    result[codes == IGNORE_INDEX] = result[codes == IGNORE_INDEX] * (1 - opacity) + 128 * opacity
-    drawn = result.round().astype(np.uint8)
-    for code, colour in PALETTE.items():
-        drawn = outline(drawn, [((codes == code).astype(np.uint8), colour)], width=1)
-    return drawn
+        (H, W, 3) uint8, a new array.
 
-
-def overlay(image: np.ndarray, mask: np.ndarray, *, colour: Colour = BLUE, opacity: float = 0.5) -> np.ndarray:
-    """The object of a mask as a coloured area over the picture: (H, W, 3) uint8 and (H, W) -> (H, W, 3) uint8.
+    Raises:
+        ValueError: If the shapes differ or the opacity is out of its range.
 
     Example:
-        >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]]), colour=(200, 100, 0))[0, 1]
-        array([100,  50,   0], dtype=uint8)
+        >>> colour_map(np.zeros((1, 2, 3), np.uint8), np.array([[0, 2]], np.uint8), opacity=1)[0].tolist()
+        [[0, 0, 0], [255, 128, 0]]
     """
-    _check_opacity(opacity)
-    result = image.astype(np.float32)
-    area = (mask > 0) & (mask != IGNORE_INDEX)
-    result[area] = result[area] * (1 - opacity) + np.array(colour, np.float32) * opacity
-    return result.round().astype(np.uint8)
-
-
-def outline(image: np.ndarray, masks: Sequence[tuple[np.ndarray, Colour]], *, width: int | None = None) -> np.ndarray:
-    """The borders of masks drawn into a copy of the picture, later ones over earlier ones.
-
-    Args:
-        image: (H, W, 3) uint8.
-        masks: (H, W) masks with their colours.
-        width: In pixels; None takes one pixel for each 300 of the longer side, 1 at least.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    import cv2  # a heavy module
-
-    result = np.ascontiguousarray(image).copy()
-    thick = width or max(1, round(max(image.shape[:2]) / 300))
-    for mask, colour in masks:
-        area = np.ascontiguousarray(((mask > 0) & (mask != IGNORE_INDEX)).astype(np.uint8))
-        inner = cv2.erode(area, np.ones((3, 3), np.uint8), iterations=thick, borderValue=1)
-        result[(area > 0) & (inner == 0)] = colour
+    _require(image, codes, opacity)
+    result, unit = image.copy(), _line_width(image)
+    for code, colour in ((IGNORE_INDEX, GREY), *PALETTE.items()):
+        region = codes == code
+        _blend(result, region, colour, opacity)
+        if code == MISSED:
+            _blend(result, _stripes(region, unit), WHITE, opacity, base=image)
+        if code in PALETTE:
+            result[_border(region, min(unit, 2))] = colour
     return result
 
 
-def heat(values: np.ndarray, *, image: np.ndarray | None = None, opacity: float = 1.0) -> np.ndarray:
-    """Values in [0, 1] in the colours of cividis, on a fixed scale, over the picture if one is given.
+def overlay(image: Bytes, mask: NDArray[Any], *, colour: Colour = BLUE, opacity: float = 0.5) -> Bytes:
+    """Picture with a mask laid over it in one colour.
 
     Args:
-        values: (H, W) float in [0, 1]; values outside are clipped.
-        image: (H, W, 3) uint8 that shows through.
-        opacity: Of the colours, in [0, 1].
+        image: (H, W, 3) uint8.
+        mask: (H, W) class indices or bool; above 0 is coloured, 255 (unknown) is not.
+        colour: Red, green, blue, 0 to 255.
+        opacity: Share of the colour, 0 to 1.
+
+    Returns:
+        (H, W, 3) uint8, a new array; equal to the picture if the mask is empty.
+
+    Raises:
+        ValueError: If the shapes differ or the opacity is out of its range.
+
+    Example:
+        >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]]), colour=(200, 100, 0))[0].tolist()
+        [[0, 0, 0], [100, 50, 0]]
+    """
+    _require(image, mask, opacity)
+    result = image.copy()
+    _blend(result, _object(mask), colour, opacity)
+    return result
+
+
+def outline(image: Bytes, masks: Sequence[tuple[NDArray[Any], Colour]], *, width: int | None = None) -> Bytes:
+    """Picture with the outlines of masks, each in its colour.
+
+    A line lies inside its mask; the edge of the picture is no border. The first is the widest and each further one is
+    drawn on top, narrower, so that all are seen where they coincide.
+
+    Args:
+        image: (H, W, 3) uint8.
+        masks: Pairs of a mask (H, W), above 0 and not 255 being object, and a colour.
+        width: Of the narrowest line in pixels, at least 1; None takes a 400th of the longer side.
+
+    Returns:
+        (H, W, 3) uint8, a new array; equal to the picture if all masks are empty.
+
+    Raises:
+        ValueError: If shapes differ or the width is below 1.
+
+    Example:
+        >>> outline(np.zeros((1, 4, 3), np.uint8), [(np.array([[0, 1, 1, 1]]), (255, 0, 0))])[0, :, 0].tolist()
+        [0, 255, 0, 0]
+    """
+    width = _line_width(image) if width is None else width
+    if width < 1:
+        raise ValueError(f"width must be at least 1 pixel; got {width}.")
+    result = image.copy()
+    for above, (mask, colour) in zip(range(len(masks), 0, -1), masks, strict=True):
+        _require(image, mask, 1.0)
+        result[_border(_object(mask), width * above)] = colour
+    return result
+
+
+def heat(values: NDArray[Any], *, image: Bytes | None = None, opacity: float = 1.0) -> Bytes:
+    """Values in the colours of cividis, dark blue 0 to yellow 1; the scale is never stretched.
+
+    Args:
+        values: (H, W) in [0, 1]; what is outside is taken as 0 or 1, NaN as 0.
+        image: (H, W, 3) uint8 to lay the colours over, in grey, so that every hue comes from the values.
+        opacity: Share of the colours where there is a picture, 0 to 1.
 
     Returns:
         (H, W, 3) uint8.
 
-    Reference:
-        J. Nuñez, C. Anderton and R. Renslow, "Optimizing colormaps with consideration for color vision deficiency",
-        PLoS ONE 13(7), 2018.
+    Raises:
+        ValueError: If the shapes differ or the opacity is out of its range.
+
+    Example:
+        >>> heat(np.array([[0.0, 1.0]]))[0].tolist()
+        [[0, 34, 77], [253, 231, 55]]
     """
+    index = np.rint(np.clip(np.nan_to_num(np.asarray(values, np.float32)), 0, 1) * 255).astype(np.uint8)
+    colours: Bytes = _cividis()[index]
+    if image is None:
+        return colours
+    _require(image, index, opacity)
+    grey = image @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+    mixed: Bytes = np.rint(colours * np.float32(opacity) + grey[..., None] * np.float32(1 - opacity)).astype(np.uint8)
+    return mixed
+
+
+@cache
+def _cividis() -> Bytes:
+    """Table (256, 3) of cividis."""
     from matplotlib import colormaps  # a heavy module
 
-    _check_opacity(opacity)
-    colours = colormaps["cividis"](np.asarray(values, np.float64).clip(0, 1), bytes=True)[..., :3]
-    if image is None:
-        return np.ascontiguousarray(colours)
-    mixed = image.astype(np.float32) * (1 - opacity) + colours.astype(np.float32) * opacity
-    return mixed.round().astype(np.uint8)
+    table: Bytes = colormaps["cividis"](np.arange(256), bytes=True)[:, :3]
+    return table
 
 
-def _gates_of(block: nn.Module) -> list[nn.Module]:
-    """The AttentionMaps of a CBAM, channel first."""
-    return [module for module in block.modules() if isinstance(module, AttentionMap)]
+def _stage_name(model: nn.Module, path: str) -> str:
+    """Readable name of an attention module, from its place in the model; its path where nothing is known."""
+    encoder = re.fullmatch(r"(.*\b|)attention\.(\d+)", path)
+    if encoder:
+        number, last = int(encoder[2]) + 1, len(list(model.get_submodule(path.rpartition(".")[0]).children()))
+        return "bottleneck" if number == last else f"encoder {number}"
+    level = re.match(r"(.*\blevels|levels)\.(\d+)\.(skip|attend)\b", path)
+    if level:  # the decoder lists its levels from the coarsest
+        levels = len(list(model.get_submodule(level[1]).children()))
+        return f"{'skip' if level[3] == 'skip' else 'decoder'} {levels - int(level[2])}"
+    return path or "attention"
 
 
-def _listen(gate: nn.Module, found: list[Tensor]) -> torch.utils.hooks.RemovableHandle:
-    """Keep what passes through a gate."""
-    return gate.register_forward_hook(lambda module, inputs, output: found.append(output.detach().float().cpu()))
+def _rank(stage: StageAttention) -> tuple[int, int]:
+    """Place of a stage in the order of the data's way; unknown ones last."""
+    kind, _, number = stage.name.partition(" ")
+    return (STAGES.index(kind), int(number or 0)) if kind in STAGES else (len(STAGES), 0)
 
 
-def _enlarge(gate: Tensor, size: int, stride: int) -> Tensor:
-    """A gate (1, h, w) at the letterbox's size: the Segmenter pads to its stride at the right and the bottom."""
-    padded = -(-size // stride) * stride
-    large = nn.functional.interpolate(gate[None], size=(padded, padded), mode="bilinear", align_corners=False)[0]
-    return large[:, :size, :size].contiguous()
+def _require(image: Bytes, mask: NDArray[Any], opacity: float) -> None:
+    """Refuse shapes that do not belong together, and an opacity that is none."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image must be (H, W, 3) uint8; got {image.shape} {image.dtype}.")
+    if np.shape(mask) != image.shape[:2]:
+        raise ValueError(f"mask must have the picture's shape {image.shape[:2]}; got {np.shape(mask)}.")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be in [0, 1]; got {opacity}.")
 
 
-def _stage_names(paths: Sequence[str]) -> dict[str, str]:
-    """Readable names from module paths; what cannot be read keeps its path.
-
-    Encoder attention is numbered from the finest map, and so are skips and decoder levels, whose modules are stored
-    coarsest first.
-    """
-    names = {}
-    levels = 1 + max((int(m[1]) for path in paths if (m := re.search(r"levels\.(\d+)\.", path))), default=3)
-    for path in paths:
-        level = re.search(r"levels\.(\d+)\.", path)
-        stage = re.search(r"(^|\.)attention\.(\d+)$", path)
-        if level:
-            names[path] = f"{'skip' if '.skip' in path else 'decoder'} {levels - int(level[1])}"
-        elif stage and int(stage[2]) == 4:
-            names[path] = "bottleneck"
-        elif stage:
-            names[path] = f"encoder {int(stage[2]) + 1}"
-        else:
-            names[path] = path
-    return names
+def _object(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """Pixels that are some object: neither background nor unknown."""
+    mask = np.asarray(mask)
+    found: NDArray[np.bool_] = (mask > 0) & (mask != IGNORE_INDEX)
+    return found
 
 
-def _rank(name: str) -> tuple[int, str]:
-    """Order of the stages: as the picture passes them, skips from the finest."""
-    kinds = ("encoder", "bottleneck", "skip", "decoder")
-    kind = name.split(" ")[0]
-    return (kinds.index(kind) if kind in kinds else len(kinds), name)
+def _line_width(image: Bytes) -> int:
+    """Width in pixels of a line that can be seen at the size of a screen."""
+    return max(1, round(int(max(image.shape[:2])) / 400))
 
 
-def _stripes(height: int, width: int) -> np.ndarray:
-    """(H, W) bool: thin diagonal stripes, wide enough to be seen when the picture is shown small."""
-    period = max(6, round(max(height, width) / 60))
-    rows, columns = np.ogrid[:height, :width]
-    stripes: np.ndarray = (rows + columns) % period < max(1, period // 4)
+def _blend(result: Bytes, region: NDArray[np.bool_], colour: Colour, opacity: float, base: Bytes | None = None) -> None:
+    """Mix a colour into the region of `result`, over what `base` shows there."""
+    under = (result if base is None else base)[region] * (1 - opacity)
+    result[region] = np.rint(under + np.array(colour) * opacity).astype(np.uint8)
+
+
+def _stripes(region: NDArray[np.bool_], unit: int) -> NDArray[np.bool_]:
+    """Diagonal stripes of the region: a quarter of it, in lines of `2 * unit` pixels along a row."""
+    rows, columns = np.nonzero(region)
+    on = (rows + columns) % (8 * unit) < 2 * unit
+    stripes = np.zeros_like(region)
+    stripes[rows[on], columns[on]] = True
     return stripes
 
 
-def _check_opacity(opacity: float) -> None:
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be in [0, 1]; got {opacity}.")
+def _border(region: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Pixels of the region at most `width` steps (up, down, left, right) from a pixel outside it."""
+    import cv2  # a heavy module
+
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    inner = cv2.erode(region.astype(np.uint8), cross, iterations=width)  # beyond the edge counts as inside
+    border: NDArray[np.bool_] = region & (inner == 0)
+    return border

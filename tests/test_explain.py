@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from seglab import explain
-from seglab.inference import Predictor
+from seglab.blocks import AttentionMap
+from seglab.inference import Predictor, letterbox, restore
 from seglab.models import build_model
 
 
@@ -55,12 +56,64 @@ class TestAttentionMaps:
         large = torch.nn.functional.interpolate(gate, size=(32, 32), mode="bilinear", align_corners=False)
         assert np.abs(maps["bottleneck"].spatial - large[0, 0].detach().numpy()).max() < 1e-5
 
-    def test_padding_to_the_stride_is_cut_off(self):
-        """At 40 pixels the network sees 48; a gate of 1 in the first 40 columns must fill the map."""
-        gate = torch.zeros(1, 48, 48)
-        gate[:, :40, :40] = 1
-        assert explain._enlarge(gate, 40, 16).shape == (1, 40, 40)
-        assert explain._enlarge(gate, 40, 16).min() == 1
+    def test_padding_is_cut_off_exactly(self):
+        """At 40 pixels the network sees 48, its gate being 48 x 48; of 40 a picture of 20 x 10 fills the middle 20."""
+        square = np.zeros((48, 48), np.float32)
+        square[:40, 10:30] = np.linspace(0, 1, 40)[:, None]
+        _, box = letterbox(np.zeros((20, 10, 3), np.uint8), 40)
+        stage = explain.StageAttention("x", square[0], square, 48, lambda maps: restore(maps, box))
+        assert stage.spatial.shape == (20, 10)
+        assert np.ptp(stage.spatial, axis=1).max() == 0  # no column has met the padding
+        assert stage.spatial[[0, -1], 0] == pytest.approx([0.5 / 39, 38.5 / 39], abs=1e-6)  # means of two rows
+
+    def test_gates_cover_the_network_input_with_its_padding(self):
+        model = predictor(size=40, cbam=("skip", "bottleneck"))
+        maps = explain.attention_maps(model, picture())
+        assert {one.side for one in maps.values()} == {48}
+        assert maps["skip 1"].gate.shape == (48, 48)
+        assert maps["bottleneck"].gate.shape == (3, 3)
+
+    def test_any_gate_that_passes_an_attention_map_is_found(self):
+        class Gated(torch.nn.Module):
+            num_classes, stride = 1, 1
+
+            def __init__(self):
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.ones(1))
+                self.gate = AttentionMap()
+
+            def forward(self, x):
+                return x[:, :1] * self.gate((x[:, :1] * self.weight).clamp(0, 1))
+
+        image = picture(32, 32)
+        maps = explain.attention_maps(Predictor(Gated(), size=32), image)
+        assert list(maps) == ["attention"]  # its path tells nothing
+        assert maps["attention"].spatial == pytest.approx(image[..., 0] / 255)
+        assert len(maps["attention"].channel) == 0
+
+    def test_recording_changes_no_answer_and_shares_the_weights(self):
+        model = predictor(cbam=("skip", "encoder"))
+        recorder = explain.Recorder(model)
+        assert np.array_equal(recorder.predictor(picture()).probs, model(picture()).probs)
+        ours = {id(tensor) for tensor in recorder.predictor.model.state_dict(keep_vars=True).values()}
+        assert ours == {id(tensor) for tensor in model.model.state_dict(keep_vars=True).values()}
+
+    def test_other_threads_may_predict_meanwhile(self):
+        model, done = predictor(cbam=("skip",)), threading.Event()
+        alone = explain.attention_maps(model, picture())["skip 1"].gate
+
+        def predict():
+            while not done.is_set():
+                model(255 - picture())
+
+        thread = threading.Thread(target=predict)
+        thread.start()
+        try:
+            for _ in range(10):
+                assert np.array_equal(explain.attention_maps(model, picture())["skip 1"].gate, alone)
+        finally:
+            done.set()
+            thread.join()
 
     def test_two_threads_get_their_own_maps(self):
         model = predictor(cbam=("skip",))
@@ -141,3 +194,43 @@ class TestMaps:
         assert (drawn[:, 0] == low).all()
         assert (drawn[:, 1] == high).all()
         assert (explain.heat(np.full((2, 2), 0.5))[0, 0] != drawn[0, 0]).any()
+
+    def test_missed_pixels_have_stripes_that_grow_with_the_picture(self):
+        for side, unit in ((80, 1), (1200, 3)):
+            codes = np.full((side, side), explain.MISSED, np.uint8)
+            white = explain.colour_map(np.zeros((side, side, 3), np.uint8), codes, opacity=1.0)[..., 0] == 255
+            rows, columns = np.indices((side, side))
+            assert np.array_equal(white, (rows + columns) % (8 * unit) < 2 * unit)
+
+    def test_two_outlines_are_seen_where_they_coincide(self):
+        mask = np.zeros((40, 40), np.uint8)
+        mask[10:30, 10:30] = 1
+        drawn = explain.outline(np.zeros((40, 40, 3), np.uint8), [(mask, (1, 1, 1)), (mask, (2, 2, 2))], width=2)
+        assert drawn[20, 8:16, 0].tolist() == [0, 0, 2, 2, 1, 1, 0, 0]
+
+    def test_outlines_leave_the_edge_of_the_picture_free(self):
+        drawn = explain.outline(np.zeros((9, 9, 3), np.uint8), [(np.ones((9, 9)), (1, 1, 1))])
+        assert not drawn.any()
+
+    def test_unknown_pixels_are_no_object(self):
+        image, mask = np.zeros((9, 9, 3), np.uint8), np.full((9, 9), 255, np.uint8)
+        assert not explain.overlay(image, mask).any()
+        assert not explain.outline(image, [(mask, (1, 1, 1))]).any()
+        assert (explain.colour_map(image, mask, opacity=1.0) == 128).all()
+
+    def test_heat_over_a_picture_takes_every_hue_from_the_values(self):
+        image = picture(20, 20)
+        drawn = explain.heat(np.full((20, 20), 0.3), image=image, opacity=0.5).astype(int)
+        colour = explain.heat(np.full((1, 1), 0.3))[0, 0].astype(int)
+        shift = drawn - colour / 2  # half the grey of the picture, the same in all three colours
+        assert np.ptp(shift, axis=2).max() <= 1.5
+        assert np.abs(shift.mean(axis=2) * 2 - image @ [0.299, 0.587, 0.114]).max() < 2.5
+
+    def test_heat_takes_values_that_are_no_number_as_0(self):
+        assert np.array_equal(explain.heat(np.array([[np.nan]])), explain.heat(np.array([[0.0]])))
+
+    def test_pictures_of_another_size_are_refused(self):
+        with pytest.raises(ValueError, match="mask must have the picture's shape"):
+            explain.overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5)))
+        with pytest.raises(ValueError, match=r"image must be \(H, W, 3\) uint8"):
+            explain.heat(np.zeros((4, 4)), image=np.zeros((4, 4), np.uint8))
