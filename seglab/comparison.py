@@ -3,7 +3,9 @@
 The app, the command line and the notebooks all use it, so they cannot disagree.
 """
 
+import html
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seglab import explain, metrics
+from seglab import explain, metrics, verdicts
 from seglab.cards import installed_version
 from seglab.contract import IGNORE_INDEX
 from seglab.explain import StageAttention
@@ -39,6 +41,10 @@ METRICS = {  # name: (title, decimals, whether it needs the truth)
 }
 
 
+RATIOS = ("dice", "iou", "precision", "recall")
+DIFFERENCE = "Difference"
+
+
 class ModelResult(NamedTuple):
     """What one model says of the picture."""
 
@@ -51,8 +57,14 @@ class ModelResult(NamedTuple):
     size: int  # side of its letterbox in pixels
     sha256: str  # of its weights; empty if it did not come from a checkpoint
 
+    @property
+    def object_probs(self) -> np.ndarray:
+        """(H, W) float32 in [0, 1], probability of any object."""
+        one: np.ndarray = self.probs[0] if len(self.probs) == 1 else 1 - self.probs[0]
+        return one
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Several models on one picture; every view and number is derived from the stored probabilities.
 
@@ -98,7 +110,7 @@ class Comparison:
             model: Its name.
             opacity: Of colours over the picture, in [0, 1].
             stage: Of the attention; None takes the last stage.
-            other: The model that "agreement" compares with, drawn as "only the other"; None takes the first other one.
+            other: The model that "agreement" compares with, navy where it alone draws; None takes the first other one.
 
         Returns:
             (H, W, 3) uint8.
@@ -106,58 +118,42 @@ class Comparison:
         Raises:
             ValueError: If the view cannot be drawn, with the reason.
         """
-        if kind not in VIEWS:
-            raise ValueError(f"view must be one of {', '.join(VIEWS)}; got {kind!r}.")
+        _require_view(kind)
         result = self.result(model)
         draw: dict[str, Callable[[], np.ndarray]] = {
             "outline": partial(self._outline, result),
             "error": partial(self._error, result, opacity),
             "agreement": partial(self._agreement, result, other, opacity),
-            "probability": partial(explain.heat, result.probs[1:].max(0) if len(result.probs) > 1 else result.probs[0]),
+            "probability": partial(explain.heat, result.object_probs),
             "attention": partial(self._attention, result, stage, opacity),
-            "mask": partial(_mask_picture, result.mask),
+            "mask": partial(_mask_picture, result.mask, len(result.probs)),
         }
         return draw[kind]()
 
     def alt_text(self, kind: str, model: str, *, stage: str | None = None, other: str | None = None) -> str:
-        """What a view shows, for those who cannot see it; the numbers are in the table."""
+        """What a view shows, for those who cannot see it; the numbers are in the table.
+
+        Raises:
+            ValueError: If the view cannot be drawn, as `view`.
+        """
+        _require_view(kind)
         result = self.result(model)
-        area = f"The mask covers {result.numbers['area_percent']:.1f} % of the picture."
-        texts = {
-            "outline": f"Picture with the outline of the mask of {model}"
-            f"{', and of the true mask in white' if self.truth is not None else ''}. {area}",
-            "error": f"Error map of {model}. Light blue: correct. Orange: extra. Dark with stripes: missed.",
-            "agreement": f"Agreement of {model} with {other or 'the other model'}. "
-            f"Light blue: both. Orange: only {model}. Dark with stripes: only the other.",
-            "probability": f"Probability of the object by {model}, from 0 (dark blue) to 1 (yellow).",
-            "attention": f"Spatial attention of {model}, {stage or 'last stage'}, from 0 (dark blue) to 1 (yellow). "
-            "It shows where the model looks, not how sure it is.",
-            "mask": f"Mask of {model}, white is object. {area}",
-        }
-        return texts[kind]
+        if kind == "agreement":
+            other = self._other(result, other).name
+        if kind == "attention":
+            stage = _stage(result, stage).name
+        return verdicts.alt_text(self, kind, model, stage, other)
 
     def verdict(self) -> str:
-        """The result in one or two sentences; with truth, about the first two models."""
-        if len(self.results) < 2:
-            return self._verdict_of_one()
-        first, second = self.results[:2]
-        if self.truth is None:
-            return self._verdict_without_truth(first, second)
-        a, b = first.numbers["dice"], second.numbers["dice"]
-        if a is None or b is None:
-            if a is None and b is None:
-                return "The mask is empty and both models found nothing: Dice is not defined."
-            found = second.name if a is None else first.name
-            return f"The mask is empty: {found} found an object that is not there, the other found nothing."
-        if round(a, 3) == round(b, 3):
-            return f"Both models are equally close to the true mask (Dice {a:.3f}) on this one picture."
-        better = first.name if a > b else second.name
-        return f"{better} is closer to the true mask by {abs(a - b):.3f} Dice on this one picture."
+        """The result on this one picture in one or two sentences; plain text, not Markdown."""
+        return verdicts.verdict(self)
 
     def table(self) -> list[dict[str, str]]:
-        """Numbers as text: a row a metric, a column a model, and second minus first if there are two models.
+        """Numbers as text: a row a metric, a column a model, and second minus first if there are just two models.
 
-        "no mask" stands where the truth is missing, "not defined" where a number has no meaning.
+        With more models there is no such column, because one difference of many would be picked by the order. The
+        difference is that of the numbers as shown. "no mask" stands where the truth is missing, "not defined" where a
+        number has no meaning.
         """
         rows = []
         for name, (title, decimals, needs_truth) in METRICS.items():
@@ -168,14 +164,14 @@ class Comparison:
                 for result, value in zip(self.results, values, strict=True)
             }
             if len(values) == 2:
-                row["Difference"] = _difference(values[0], values[1], decimals)
+                row[DIFFERENCE] = _difference(values[0], values[1], decimals)
             rows.append(row)
         return rows
 
     def to_markdown(self) -> str:
-        """The table in Markdown."""
+        """The table in Markdown; markup in the names of models is shown, not obeyed."""
         rows = self.table()
-        heads = [head.replace("|", "\\|") for head in rows[0]]
+        heads = [_escaped(head) for head in rows[0]]
         lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
         return "\n".join(lines + ["| " + " | ".join(row.values()) + " |" for row in rows])
 
@@ -217,34 +213,18 @@ class Comparison:
         return explain.colour_map(self.image, explain.error_map(result.mask, self.truth), opacity=opacity)
 
     def _agreement(self, result: ModelResult, other: str | None, opacity: float) -> np.ndarray:
+        codes = explain.agreement_map(self._other(result, other).mask, result.mask)
+        return explain.colour_map(self.image, codes, opacity=opacity)
+
+    def _other(self, result: ModelResult, other: str | None) -> ModelResult:
+        """The model that another is compared with."""
         others = [one for one in self.results if one.name != result.name and other in (None, one.name)]
         if not others:
             raise ValueError(f"the agreement needs another model; got {'one model' if other is None else repr(other)}.")
-        return explain.colour_map(self.image, explain.agreement_map(others[0].mask, result.mask), opacity=opacity)
+        return others[0]
 
     def _attention(self, result: ModelResult, stage: str | None, opacity: float) -> np.ndarray:
-        if not result.attention:
-            raise ValueError(f"{result.name} has no attention module.")
-        stage = stage or list(result.attention)[-1]
-        if stage not in result.attention:
-            raise ValueError(f"stage must be one of {', '.join(result.attention)}; got {stage!r}.")
-        return explain.heat(result.attention[stage].spatial, image=self.image, opacity=opacity)
-
-    def _verdict_of_one(self) -> str:
-        result = self.results[0]
-        dice = result.numbers["dice"]
-        if self.truth is None:
-            return f"{result.name} marks {result.numbers['area_percent']:.1f} % of the picture as object."
-        if dice is None:
-            return "The mask is empty and the model found nothing: Dice is not defined."
-        return f"{result.name} has Dice {dice:.3f} on this one picture."
-
-    def _verdict_without_truth(self, first: ModelResult, second: ModelResult) -> str:
-        if not first.mask.any() and not second.mask.any():
-            tops = " / ".join(f"{_object_probs(one.probs).max():.2f}" for one in (first, second))
-            return f"Neither model found an object above {self.threshold:.2f}. Highest probability: {tops}."
-        share = 100 * float((first.mask == second.mask).mean())
-        return f"The models agree on {share:.1f} % of the pixels. Add the true mask to see which one is right."
+        return explain.heat(_stage(result, stage).spatial, image=self.image, opacity=opacity)
 
 
 def compare(
@@ -263,12 +243,13 @@ def compare(
         predictors: Models by name, or a list of them.
         truth: Mask of the picture: path, array or PIL image, or a labelme `.json`; None if there is none.
         threshold: Probability above which a pixel counts as object, for two-class models; above 0, below 1.
-        attention: Also take the attention maps, one more forward pass for models with CBAM.
+        attention: Also keep the attention maps; they come from the same forward pass.
         on_model: Called with index and name before each model runs.
 
     Raises:
         ImageError: If the picture or the mask cannot be read, or their sizes differ.
-        ValueError: If there is no model, or the threshold is out of range.
+        ValueError: If there is no model, one has no usable name, they have different numbers of classes, or the
+            threshold is out of range.
 
     Example:
         >>> from seglab.models import build_model
@@ -277,8 +258,7 @@ def compare(
         (40, 60)
     """
     named = dict(predictors) if isinstance(predictors, Mapping) else _by_name(predictors)
-    if not named:
-        raise ValueError("compare needs at least one model; got none.")
+    _require_models(named)
     if not 0 < threshold < 1:
         raise ValueError(f"threshold must be above 0 and below 1; got {threshold}.")
     pixels = read_image(image)
@@ -287,13 +267,7 @@ def compare(
     for index, (name, predictor) in enumerate(named.items()):
         if on_model is not None:
             on_model(index, name)
-        start = time.perf_counter()
-        probs = predictor.probs(pixels)
-        seconds = time.perf_counter() - start
-        maps = explain.attention_maps(predictor, pixels) if attention else {}
-        sha256 = predictor.description.sha256 if predictor.description else ""
-        empty = np.zeros(pixels.shape[:2], np.uint8)
-        result = ModelResult(name, probs, empty, maps, {}, seconds, predictor.size, sha256)
+        result = _run(name, predictor, pixels, attention)
         results.append(_decided(result, known, threshold))
     return Comparison(pixels, known, threshold, tuple(results))
 
@@ -316,6 +290,17 @@ def read_truth(source: Any, size: tuple[int, int], predictor: Predictor) -> np.n
     return read_mask(source, num_classes=classes, size=size, threshold=128 if classes == 2 else None)
 
 
+def _run(name: str, predictor: Predictor, image: np.ndarray, attention: bool) -> ModelResult:
+    """What one model says of a picture, without mask and numbers."""
+    recorder = explain.Recorder(predictor) if attention else None
+    start = time.perf_counter()
+    probs = (recorder.predictor if recorder else predictor).probs(image)
+    seconds = time.perf_counter() - start
+    maps = recorder.stages(image) if recorder else {}
+    sha256 = predictor.description.sha256 if predictor.description else ""
+    return ModelResult(name, probs, np.zeros(image.shape[:2], np.uint8), maps, {}, seconds, predictor.size, sha256)
+
+
 def _decided(result: ModelResult, truth: np.ndarray | None, threshold: float) -> ModelResult:
     """A result with its mask and numbers at a threshold."""
     mask = Predictor.decide(result.probs, threshold=threshold).mask
@@ -326,36 +311,67 @@ def _decided(result: ModelResult, truth: np.ndarray | None, threshold: float) ->
         "input_px": result.size,
     }
     if truth is not None:
-        numbers |= _scores(mask, truth)
+        numbers |= _scores(mask, truth, len(result.probs))
     return result._replace(mask=mask, numbers=numbers)
 
 
-def _scores(mask: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
-    """Numbers of one picture, object (any class above 0) against background, unknown pixels left out."""
-    known = truth != IGNORE_INDEX
-    pred = torch.from_numpy(((mask > 0) & known).astype(np.uint8))[None]
-    target = torch.from_numpy(np.where(known, truth > 0, IGNORE_INDEX).astype(np.uint8))[None]
-    table = metrics.counts(pred, target, 1)[0]
-    values = {name: float(getattr(metrics, name)(table)[1]) for name in ("dice", "iou", "precision", "recall")}
-    values["hausdorff95_px"] = float(metrics.hausdorff95(pred > 0, target == 1)[0])
-    scores = {name: None if math.isnan(value) else value for name, value in values.items()}
-    return scores | {"extra_px": int(table[0, 1]), "missed_px": int(table[1, 0])}
+def _scores(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> dict[str, float | None]:
+    """Numbers of one picture as `evaluate` takes them: means over the object classes, unknown pixels left out."""
+    pred, target = (torch.from_numpy(one.astype(np.uint8))[None] for one in (mask, truth))
+    table = metrics.counts(pred, target, num_classes)[0]
+    values = {name: float(getattr(metrics, name)(table)[1:].nanmean()) for name in RATIOS}
+    known = target != IGNORE_INDEX
+    values["hausdorff95_px"] = float(metrics.hausdorff95((pred > 0) & known, (target > 0) & known)[0])
+    codes = explain.error_map(mask, truth)
+    scores: dict[str, float | None] = {name: None if math.isnan(value) else value for name, value in values.items()}
+    return scores | {"extra_px": int((codes == explain.EXTRA).sum()), "missed_px": int((codes == explain.MISSED).sum())}
 
 
 def _difference(first: float | None, second: float | None, decimals: int) -> str:
-    """Second minus first with its sign; nothing where one is missing."""
-    return "" if first is None or second is None else f"{second - first:+.{decimals}f}"
+    """Second minus first, as shown, with its sign; nothing where one is missing."""
+    if first is None or second is None:
+        return ""
+    difference = round(round(second, decimals) - round(first, decimals), decimals)
+    return f"{difference:+.{decimals}f}" if difference else f"{0:.{decimals}f}"
 
 
-def _object_probs(probs: np.ndarray) -> np.ndarray:
-    """(H, W) probability of any object."""
-    return probs[0] if len(probs) == 1 else 1 - probs[0]
+def _stage(result: ModelResult, stage: str | None) -> StageAttention:
+    """One stage of a model's attention; None takes the last."""
+    if not result.attention:
+        raise ValueError(f"{result.name} has no attention module.")
+    stage = stage or list(result.attention)[-1]
+    if stage not in result.attention:
+        raise ValueError(f"stage must be one of {', '.join(result.attention)}; got {stage!r}.")
+    return result.attention[stage]
 
 
-def _mask_picture(mask: np.ndarray) -> np.ndarray:
-    """A mask as a picture: white object; several classes in steps of grey."""
-    grey = (mask.astype(np.float32) * (255 / max(1, int(mask.max())))).astype(np.uint8)
+def _mask_picture(mask: np.ndarray, num_classes: int) -> np.ndarray:
+    """A mask as a picture: white object; several classes in steps of grey, the same for every model."""
+    grey = (mask.astype(np.float32) * (255 / max(1, num_classes - 1))).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _escaped(text: str) -> str:
+    """Text on one line that Markdown shows as it is."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def _require_view(kind: str) -> None:
+    if kind not in VIEWS:
+        raise ValueError(f"view must be one of {', '.join(VIEWS)}; got {kind!r}.")
+
+
+def _require_models(named: Mapping[str, Predictor]) -> None:
+    """Refuse models that cannot be put side by side."""
+    if not named:
+        raise ValueError("compare needs at least one model; got none.")
+    for name in named:
+        if not name.strip() or name == DIFFERENCE:
+            raise ValueError(f"a model's name must not be empty or {DIFFERENCE!r}, a head of the table; got {name!r}.")
+    classes = {name: len(predictor.classes) for name, predictor in named.items()}
+    if len(set(classes.values())) > 1:
+        got = ", ".join(f"{number} ({name})" for name, number in classes.items())
+        raise ValueError(f"models must have one number of classes; got {got}. Compare models of one task.")
 
 
 def _by_name(predictors: Sequence[Predictor]) -> dict[str, Predictor]:

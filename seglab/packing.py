@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from seglab.contract import IGNORE_INDEX
 from seglab.files import atomic
 
 if TYPE_CHECKING:
@@ -20,12 +21,16 @@ __all__ = ["pack"]
 README = """Results of seglab, for research and teaching. Not a medical device.
 
 *_mask.png         0 background, 255 object, at the picture's own size; with several classes the class indices
+true_mask.png      the true mask, written alike; where pixels are unknown, 1 is object and 255 unknown
 *_probability.png  probability of the object, 0 to 255 for 0 to 1
 *_outline.png      the mask's outline in orange, the true mask's in white
 *_error-map.png    light blue correct, orange extra, dark with white stripes missed (only with a true mask)
-*_agreement.png    light blue both models, orange only this one, dark with white stripes only the other
+*_agreement.png    this model and the first one (for the first: the second): light blue both, orange only this one,
+                   dark with white stripes only the other
 *_attention-*.png  spatial gate of one attention module, dark blue 0 to yellow 1: where the model looks
 metrics.json       numbers, threshold, sizes, and the SHA-256 of the weights; null: not defined, or no true mask
+
+How the files of each model begin:
 """
 
 
@@ -44,10 +49,10 @@ def pack(comparison: "Comparison", path: Path) -> Path:
     """
     prefixes = _prefixes([result.name for result in comparison.results])
     with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("README.txt", README)
+        archive.writestr("README.txt", README + _listing(comparison, prefixes))
         archive.writestr("metrics.json", json.dumps(comparison.to_dict(), indent=1))
         if comparison.truth is not None:
-            archive.writestr("true_mask.png", _png(_as_written(comparison.truth)))
+            archive.writestr("true_mask.png", _png(_truth_as_written(comparison)))
         for result, prefix in zip(comparison.results, prefixes, strict=True):
             for name, pixels in _pictures(comparison, result).items():
                 archive.writestr(f"{prefix}_{name}.png", _png(pixels))
@@ -56,10 +61,9 @@ def pack(comparison: "Comparison", path: Path) -> Path:
 
 def _pictures(comparison: "Comparison", result: "ModelResult") -> dict[str, np.ndarray]:
     """All pictures of one model by name."""
-    probs = result.probs[0] if len(result.probs) == 1 else 1 - result.probs[0]
     pictures = {
         "mask": _as_written(result.mask, binary=len(result.probs) <= 2),
-        "probability": (probs * 255).round().astype(np.uint8),
+        "probability": (result.object_probs * 255).round().astype(np.uint8),
         "outline": comparison.view("outline", result.name),
     }
     if comparison.truth is not None:
@@ -71,7 +75,21 @@ def _pictures(comparison: "Comparison", result: "ModelResult") -> dict[str, np.n
     return pictures
 
 
-def _as_written(mask: np.ndarray, *, binary: bool = True) -> np.ndarray:
+def _listing(comparison: "Comparison", prefixes: list[str]) -> str:
+    """Start of the file names and name of every model, a line each."""
+    names = [" ".join(result.name.split()) for result in comparison.results]
+    return "".join(f"{prefix}_  {name}\n" for prefix, name in zip(prefixes, names, strict=True))
+
+
+def _truth_as_written(comparison: "Comparison") -> np.ndarray:
+    """The true mask in the form that is read back alike: 255 is the object only where no pixel is unknown."""
+    truth = comparison.truth
+    assert truth is not None
+    binary = len(comparison.results[0].probs) <= 2 and not (truth == IGNORE_INDEX).any()
+    return _as_written(truth, binary=binary)
+
+
+def _as_written(mask: np.ndarray, *, binary: bool) -> np.ndarray:
     """A mask as write_mask stores it: 0/255 for two classes, indices for more."""
     return np.where(mask > 0, 255, 0).astype(np.uint8) if binary else mask
 
@@ -86,11 +104,13 @@ def _png(pixels: np.ndarray) -> bytes:
 def _prefixes(names: list[str]) -> list[str]:
     """File-name forms of the models' names, numbered where they would be equal."""
     prefixes: list[str] = []
+    taken = {"true"}  # the true mask; lower case, because some file systems do not tell it from upper case
     for name in names:
         plain, number = _plain(name), 2
-        while plain in prefixes:
+        while plain.lower() in taken:
             plain, number = f"{_plain(name)}-{number}", number + 1
         prefixes.append(plain)
+        taken.add(plain.lower())
     return prefixes
 
 

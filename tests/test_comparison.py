@@ -1,6 +1,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 
 import seglab
 from seglab.comparison import METRICS, VIEWS, compare
-from seglab.images import ImageError, write_mask
+from seglab.contract import Sample
+from seglab.images import ImageError, read_mask, write_mask
 from seglab.inference import Predictor
 from seglab.models import build_model
 
@@ -91,7 +93,9 @@ def test_empty_masks_give_not_defined_and_never_zero():
     result = compare(dark, {"a": painted(), "b": painted()}, np.zeros((64, 64), np.uint8))
     assert result.results[0].numbers["dice"] is None
     assert result.table()[0]["a"] == "not defined"
-    assert result.verdict() == "The mask is empty and both models found nothing: Dice is not defined."
+    assert result.verdict() == (
+        "The mask is empty and both models found nothing: Dice is not defined on this one picture."
+    )
     assert "Neither model found an object above 0.50" in compare(dark, {"a": painted(), "b": painted()}).verdict()
 
 
@@ -163,13 +167,13 @@ def test_truth_may_be_a_file_a_grey_mask_or_labelme(image, truth, tmp_path):
     write_mask(tmp_path / "m.png", truth)
     grey = Image.fromarray(np.where(truth, 200, 90).astype(np.uint8))
     grey.save(tmp_path / "grey.png")
-    shape = {"label": "mole", "shape_type": "rectangle", "points": [[10, 10], [29, 29]]}
+    shape = {"label": "mole", "shape_type": "rectangle", "points": [[10, 20], [29, 29]]}
     content = {"version": "5.0.1", "imageHeight": 64, "imageWidth": 64, "imagePath": "x.png", "shapes": [shape]}
     (tmp_path / "m.json").write_text(json.dumps(content))
-    for name, area in (("m.png", 450), ("grey.png", 450), ("m.json", None)):
-        known = compare(image, {"one": painted()}, tmp_path / name).truth
-        assert set(np.unique(known)) == {0, 1}
-        assert known.sum() == area or 350 <= known.sum() <= 450
+    drawn = np.zeros_like(truth)
+    drawn[20:30, 10:30] = 1  # the outline of a labelme shape is part of it
+    for name, expected in (("m.png", truth), ("grey.png", truth), ("m.json", drawn)):
+        assert np.array_equal(compare(image, {"one": painted()}, tmp_path / name).truth, expected)
     with pytest.raises(ImageError, match="320 × 240 but the picture is 64 × 64"):
         compare(image, {"one": painted()}, np.zeros((240, 320), np.uint8))
 
@@ -183,3 +187,174 @@ def test_a_list_of_models_is_named_by_the_models(image):
 
 def test_compare_is_public():
     assert seglab.compare is compare
+
+
+def test_numbers_are_those_of_evaluate(both, image, truth):
+    sample = Sample(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(truth), "one")
+
+    class One(list):
+        classes = ("background", "object")
+
+    values = seglab.evaluate(painted(0.5), One([sample])).values
+    numbers = both.results[0].numbers
+    for ours, theirs in (("dice", "dice_fg"), ("iou", "iou_fg"), ("precision",) * 2, ("hausdorff95_px", "hausdorff95")):
+        assert numbers[ours] == pytest.approx(values[f"{theirs}_image"].value)
+
+
+def test_unknown_pixels_are_left_out_of_every_number(image, truth):
+    truth[40:50, 40:50] = 255  # just where `low` draws too much
+    truth[0:5, 0:10] = 255  # and where all miss
+    result = compare(image, {"low": painted()}, truth)
+    numbers = result.results[0].numbers
+    assert (numbers["dice"], numbers["extra_px"], numbers["missed_px"], numbers["hausdorff95_px"]) == (1, 0, 0, 0)
+
+
+class Classes(torch.nn.Module):
+    """Three classes by brightness: dark, grey, bright."""
+
+    num_classes, stride, name = 3, 1, "classes"
+
+    def __init__(self):
+        super().__init__()
+        self.centres = torch.nn.Parameter(torch.tensor([0.0, 0.6, 1.0]))
+
+    def forward(self, x):
+        return -100 * (x[:, :1] - self.centres[:, None, None]) ** 2
+
+
+def test_several_classes_are_told_apart(image, truth, tmp_path):
+    truth[40:50, 40:50] = 1  # bright class, but grey there: drawn as another object
+    result = compare(image, {"one": Predictor(Classes(), size=64)}, np.where(truth == 1, 2, 0).astype(np.uint8))
+    numbers = result.results[0].numbers
+    assert (numbers["extra_px"], numbers["missed_px"]) == (100, 50)
+    assert numbers["dice"] == pytest.approx((0 + 2 * 400 / (400 + 550)) / 2)  # mean of the grey and the bright class
+    assert sorted({*result.view("mask", "one")[..., 0].flat}) == [0, 127, 255]
+    assert result.at(0.9).results[0].mask.max() == 2
+    with zipfile.ZipFile(result.to_zip(tmp_path / "r.zip")) as archive:
+        mask = np.asarray(Image.open(io.BytesIO(archive.read("one_mask.png"))))
+    assert np.array_equal(mask, result.results[0].mask)
+
+
+def test_models_of_different_tasks_are_refused(image):
+    with pytest.raises(ValueError, match=r"one number of classes; got 2 \(a\), 3 \(b\)"):
+        compare(image, {"a": painted(), "b": Predictor(Classes(), size=64)})
+    with pytest.raises(ValueError, match="must not be empty or 'Difference'"):
+        compare(image, {"Difference": painted()})
+
+
+def test_attention_costs_no_second_run_and_changes_no_mask(image):
+    torch.manual_seed(0)
+    attending = Predictor(build_model("unet", 1, width=4, cbam="bottleneck"), size=32)
+    calls = []
+    head = attending.model.net.head
+    head.register_forward_hook(lambda *_: calls.append(1))
+    (result,) = compare(image, {"cbam": attending}).results
+    assert (len(calls), list(result.attention)) == (1, ["bottleneck"])
+    assert np.array_equal(result.mask, attending(image).mask)
+    assert compare(image, {"cbam": attending}, attention=False).results[0].attention == {}
+
+
+@pytest.fixture
+def nothing():
+    return np.zeros((64, 64), np.uint8)
+
+
+class TestVerdict:
+    def test_of_one_model(self, image, truth, nothing):
+        one = {"one": painted()}
+        assert compare(image, one, truth).verdict() == "one has Dice 0.842 on this one picture."
+        assert compare(image, one).verdict().startswith("one marks 12.2 % of this one picture as object.")
+        assert compare(nothing, one).verdict() == (
+            "one has not found an object above 0.50 on this one picture. Highest probability: 0.01."
+        )
+
+    def test_of_an_empty_mask_on_which_models_draw(self, image, nothing):
+        both = compare(image, {"low": painted(0.5), "high": painted(0.7)}, nothing)
+        assert both.verdict() == (
+            "The mask is empty. On this one picture low draws 500 pixels too many and high draws 400 pixels too many."
+        )
+        quiet = compare(image, {"low": painted(0.5), "none": painted(1.5)}, nothing)
+        assert quiet.verdict().endswith("low draws 500 pixels too many; none draws nothing.")
+
+    def test_of_an_object_that_no_model_found(self, image, truth):
+        both = compare(image, {"a": painted(1.5), "b": painted(1.5)}, truth)
+        assert both.verdict() == (
+            "Neither model found the object of the mask above 0.50 on this one picture. "
+            "Highest probability: 0.01 / 0.01."
+        )
+        assert both.results[0].numbers["dice"] == 0
+        assert both.table()[6]["a"] == "not defined"  # no outline, no distance
+
+    def test_of_a_mask_without_a_known_pixel(self, image, nothing):
+        unknown = compare(image, {"a": painted(), "b": painted()}, nothing + 1, attention=False)
+        blind = replace(unknown, truth=nothing + 255).at(0.5)
+        assert blind.verdict() == "The mask holds no known pixel, so nothing can be said on this one picture."
+        assert {row["a"] for row in blind.table()[:4]} == {"not defined"}
+
+    def test_of_equal_models(self, image, truth):
+        assert compare(image, {"a": painted(), "b": painted()}, truth).verdict() == (
+            "Both models are equally close to the true mask (Dice 0.842) on this one picture."
+        )
+
+    def test_of_more_than_two_models(self, image, truth):
+        levels = {"a": painted(0.5), "b": painted(0.5), "c": painted(0.7)}
+        assert compare(image, levels, truth).verdict() == (
+            "c is closest to the true mask on this one picture, 0.099 Dice before a."
+        )
+        assert compare(image, {**levels, "d": painted(0.7)}, truth).verdict() == (
+            "c and d are closest to the true mask (Dice 0.941 each) on this one picture."
+        )
+        assert compare(image, dict.fromkeys("abc", painted()), truth).verdict().startswith("All three models are equ")
+        assert "agree on 97.6 % of the pixels" in compare(image, levels).verdict()
+        assert "which ones are right" in compare(image, levels).verdict()
+
+    def test_never_rounds_to_full_agreement(self):
+        pixels = np.zeros((100, 100, 3), np.uint8)
+        pixels[50:52, 50:52] = 150
+        both = compare(pixels, {"a": painted(0.5, 100), "b": painted(0.7, 100)})
+        assert "agree on 99.9 % of the pixels" in both.verdict()
+
+
+def test_the_difference_is_that_of_the_numbers_shown(image, truth):
+    rows = compare(image, {"a": painted(), "b": painted()}, truth).table()
+    assert [row["Difference"] for row in rows[:6]] == ["0.000"] * 4 + ["0"] * 2
+    rows = compare(image, {"a": painted(0.5), "b": painted(0.7)}, truth).table()
+    assert rows[0] == {"": "Dice", "a": "0.842", "b": "0.941", "Difference": "+0.099"}
+    assert "Difference" not in compare(image, dict.fromkeys("abc", painted()), truth).table()[0]
+
+
+def test_markup_in_names_is_shown_and_not_obeyed(image):
+    head = compare(image, {"<b>x</b> | *y*\n[z](w)": painted()}).to_markdown().splitlines()[0]
+    assert head == r"|  | &lt;b&gt;x&lt;/b&gt; \| \*y\* \[z\](w) |"
+
+
+def test_unknown_pixels_of_the_truth_survive_the_zip(image, truth, tmp_path):
+    truth[50:] = 255
+    with zipfile.ZipFile(compare(image, {"a": painted()}, truth).to_zip(tmp_path / "r.zip")) as archive:
+        (tmp_path / "t.png").write_bytes(archive.read("true_mask.png"))
+    assert np.array_equal(read_mask(tmp_path / "t.png", num_classes=2), truth)
+
+
+def test_no_two_files_of_the_zip_share_a_name(image, truth, tmp_path):
+    named = dict.fromkeys(("true", "a", "A", "a-2"), painted())
+    with zipfile.ZipFile(compare(image, named, truth).to_zip(tmp_path / "r.zip")) as archive:
+        names = [name.lower() for name in archive.namelist()]
+        listing = archive.read("README.txt").decode()
+    assert len(names) == len(set(names))
+    assert "true-2_  true\n" in listing
+
+
+def test_every_number_of_the_zip_is_json(image, nothing, tmp_path):
+    with zipfile.ZipFile(compare(image, {"a": painted(1.5)}, nothing).to_zip(tmp_path / "r.zip")) as archive:
+        content = archive.read("metrics.json").decode()
+    assert "NaN" not in content
+    assert json.loads(content)["models"][0]["numbers"]["dice"] is None
+
+
+def test_truth_of_a_photo_that_lies_on_its_side(tmp_path):
+    photo, exif = Image.new("RGB", (40, 60)), Image.Exif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / "a.jpg", exif=exif)
+    assert compare(tmp_path / "a.jpg", [painted()]).image.shape == (40, 60, 3)
+    with pytest.raises(ImageError, match="stored sideways"):
+        compare(tmp_path / "a.jpg", [painted()], np.zeros((60, 40), np.uint8))
