@@ -20,11 +20,11 @@ LIMITS = (
 
 
 def installed_version() -> str:
-    """Version of the installed package, for records; a source tree that was never installed has none."""
+    """Version of the installed package, for records; a source tree that was never installed says so."""
     try:
         return version("seglab")
     except PackageNotFoundError:
-        return "not installed"
+        return "source tree"
 
 
 def scores_of(report: Report, data: str) -> dict[str, Any]:
@@ -64,6 +64,7 @@ def write_card(path: Path) -> None:
     model, description = load_model(path)
     card = description.card
     data = card.get("data", {})
+    commands = card.get("commands", ["not recorded"])
     lines = [
         f"# {description.title}",
         "",
@@ -77,8 +78,7 @@ def write_card(path: Path) -> None:
         f"- Data: {', '.join(data.get('roots', ['not recorded']))}; {data.get('train', '?')} pictures to train, "
         f"{data.get('val', '?')} to choose the best epoch, {data.get('test', '?')} to test; "
         f"split `{data.get('split', '?')}`",
-        f"- Started from: {card.get('started_from', 'not recorded')}",
-        f"- Command: `{card.get('command', 'not recorded')}`",
+        *[f"- Trained from scratch by: `{c}`" if i == 0 else f"- then by: `{c}`" for i, c in enumerate(commands)],
         f"- Versions: {', '.join(f'{k} {v}' for k, v in card.get('versions', {}).items())}",
         f"- SHA-256 of the weights: `{description.sha256}`",
         "",

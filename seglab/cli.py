@@ -116,9 +116,8 @@ def _add_model_commands(command: Callable[..., argparse.ArgumentParser]) -> None
     sub = command(export, "write a trained model in half precision, with its card")
     sub.add_argument("--model", required=True, help="checkpoint or run folder")
     sub.add_argument("--to", required=True, help=".safetensors file to write")
-    sub.add_argument("--test", nargs="+", metavar="FOLDER", help="datasets whose test parts are scored for the card")
+    sub.add_argument("--test", nargs="+", default=[], metavar="FOLDER", help="data to score for the card, data.seed=1")
     sub.add_argument("--dataset", default="folder", help="their layout (default: folder)")
-    sub.add_argument("settings", nargs="*", help="settings such as data.seed=1")
 
 
 def _add_data(sub: argparse.ArgumentParser, text: str) -> None:

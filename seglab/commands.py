@@ -37,8 +37,11 @@ def train(arguments: argparse.Namespace) -> int:
     num_classes = 1 if classes == 2 and arguments.loss.startswith("bce") else classes
     torch.manual_seed(config.seed)
     model = seglab.build_model(arguments.model, num_classes, **knobs)
+    earlier: list[str] = []
     if arguments.init:
-        load_into(arguments.init, model)
+        start = Path(arguments.init)
+        first = load_into(start / "best.safetensors" if start.is_dir() else start, model)
+        earlier = list(first.card.get("commands", [f"started from {start.name}, whose history is not recorded"]))
     out = Path(arguments.out or f"runs/{arguments.model}-{arguments.loss}")
     predictor = seglab.train(
         model,
@@ -48,7 +51,7 @@ def train(arguments: argparse.Namespace) -> int:
         config,
         out=out,
         on_epoch=lambda record: print(describe(record), flush=True),
-        card=_card(arguments, roots, splits, config.to_dict()),
+        card=_card(arguments, roots, splits, config.to_dict(), earlier),
     )
     report = seglab.evaluate(predictor, splits.val)
     report.save(out / "report.json")
@@ -74,11 +77,10 @@ def _card(arguments: argparse.Namespace, roots: Sequence[str], splits: Any, conf
             "val": len(splits.val),
             "test": len(splits.test),
         },
-        "command": _command(arguments.words, roots),
+        "commands": [*earlier, _command(arguments.words, roots)],
         "config": config,
         "loss": arguments.loss,
         "versions": {"seglab": installed_version(), "torch": str(torch.__version__)},
-        "started_from": Path(arguments.init).name if arguments.init else "scratch",
     }
 
 
@@ -224,8 +226,9 @@ def export(arguments: argparse.Namespace) -> int:
     scores = []
     if arguments.test:
         predictor = seglab.Predictor.load(arguments.model)
-        knobs = _values([pair.removeprefix("data.") for pair in arguments.settings])
-        for root in arguments.test:
+        roots, settings = _sort_items(arguments.test)
+        knobs = _values(settings.get("data", []))
+        for root in roots:
             splits = _load([root], arguments.dataset, knobs)
             scores.append(scores_of(seglab.evaluate(predictor, splits.test), Path(root.rpartition(":")[2]).name))
     publish(Path(arguments.model), Path(arguments.to), scores=scores)

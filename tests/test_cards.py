@@ -11,7 +11,10 @@ from seglab.models import build_model
 def source(tmp_path):
     torch.manual_seed(0)
     model = build_model("unet", 1, width=4)
-    card = {"data": {"roots": ["skin"], "split": "ab12", "train": 8, "val": 1, "test": 1}, "command": "seglab train x"}
+    card = {
+        "data": {"roots": ["skin"], "split": "ab12", "train": 8, "val": 1, "test": 1},
+        "commands": ["seglab train x", "seglab train y"],
+    }
     path = tmp_path / "best.safetensors"
     save_model(path, model, Description("unet", model.knobs, 1, ("background", "lesion"), 64, "Tiny", card))
     return path
@@ -39,7 +42,14 @@ def test_a_published_model_predicts_as_before_and_tells_its_scores(source, tmp_p
     assert torch.allclose(before(picture), after(picture), atol=1e-2)  # half precision of the weights
     assert description.card["scores"][0]["dice_fg_image"]["value"] == 0.5
     card = target.with_suffix(".md").read_text()
-    for words in ("# Tiny", "split `ab12`", "| skin | 2 | 0.5000 (0.0000 to 1.0000)", "not a medical device"):
+    for words in (
+        "# Tiny",
+        "split `ab12`",
+        "| skin | 2 | 0.5000 (0.0000 to 1.0000)",
+        "scratch by: `seglab train x`",
+        "then by: `seglab train y`",
+        "not a medical device",
+    ):
         assert words in card
 
 
