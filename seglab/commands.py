@@ -62,8 +62,10 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _card(arguments: argparse.Namespace, roots: Sequence[str], splits: Any, config: dict[str, Any]) -> dict[str, Any]:
-    """What a reader of the checkpoint wants to know of how it came about."""
+def _card(
+    arguments: argparse.Namespace, roots: Sequence[str], splits: Any, config: dict[str, Any], earlier: list[str]
+) -> dict[str, Any]:
+    """What a reader of the checkpoint wants to know of how it came about, from the first command on."""
     import torch
 
     from seglab.cards import installed_version
