@@ -16,23 +16,14 @@ import gradio as gr
 import numpy as np
 
 from seglab import compare, load_dataset, serving
-from seglab.comparison import VIEWS, Comparison, read_truth
+from seglab.comparison import Comparison, read_truth
 from seglab.contract import IGNORE_INDEX
 from seglab.images import ImageError, mask_values, read_image, write_mask, write_png
 from seglab.inference import Predictor
-from seglab.style import LEGENDS
+from seglab.shown import MAX_MODELS, VIEW_NAMES, Shown, plain
 
-__all__ = ["EXAMPLES", "MAX_MODELS", "Example", "Handlers", "speaking"]
+__all__ = ["EXAMPLES", "Example", "Handlers", "speaking"]
 
-MAX_MODELS = 4
-VIEW_NAMES = {
-    "outline": "Outlines",
-    "error": "Error map",
-    "agreement": "Agreement",
-    "probability": "Probability",
-    "attention": "Attention",
-    "mask": "Mask only",
-}
 BROWSER_FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 PROGRESS = gr.Progress()  # Gradio finds it among the defaults and hands in the one of the event
 
@@ -73,7 +64,7 @@ def speaking(handler: Callable[..., Any], blanks: Sequence[Any] | None) -> Calla
             yield values
             return
         if blanks is not None:
-            yield [*blanks, f"⚠ {_plain(message)}"]
+            yield [*blanks, f"⚠ {plain(message)}"]
         raise serving.spoken(message)
 
     return run
@@ -112,15 +103,26 @@ class Handlers:
         """The models of another task."""
         return gr.CheckboxGroup(**self.models_of(task or self.tasks[0][1]))
 
-    def check_picture(self, picture: Path | None) -> tuple[str | None, str]:
-        """Refuse a bad picture when it is uploaded, and say the size of a good one."""
+    def check_picture(self, picture: Path | None) -> tuple[str | None, Any, str]:
+        """Refuse a bad picture when it is uploaded; say the size of a good one and hide the last one's result."""
         if picture is None:
-            return None, "Choose a picture."
+            return None, gr.skip(), "Choose a picture."
         pixels = read_image(picture)
         if picture.suffix.lower() not in BROWSER_FORMATS:  # browsers cannot show TIFF; PNG keeps every pixel
             picture = picture.with_suffix(".png")
             write_png(picture, pixels)
-        return str(picture), f"Picture ready: {pixels.shape[1]} × {pixels.shape[0]} pixels. Press Compare."
+        ready = f"Picture ready: {pixels.shape[1]} × {pixels.shape[0]} pixels. Press Compare."
+        return str(picture), gr.Column(visible=False), ready
+
+    def keep_truth(self, truth: Path | None, picture: Path | None) -> str | None:
+        """The mask, unless it belongs to an example or does not fit the picture that was just uploaded."""
+        if truth is None or picture is None or truth.parent.name.startswith("examples-"):
+            return None
+        try:
+            read_truth(truth, read_image(picture).shape[:2], next(iter(self.predictors.values())))
+        except ValueError:
+            return None
+        return str(truth)
 
     def check_truth(
         self, truth: Path | None, picture: Path | None, names: Sequence[str] | None
@@ -136,53 +138,53 @@ class Handlers:
         share = 100 * float((mask[known] > 0).mean()) if known.any() else 0.0
         return str(truth), f"Mask ready: {share:.1f} % object.{_note(truth, predictor)}"
 
-    def compare(  # noqa: PLR0913, PLR0917 - Gradio passes the inputs by position
+    def compare(  # noqa: PLR0917 - Gradio passes the inputs by position
         self,
+        shown: Shown,
         picture: Path | None,
         truth: Path | None,
         names: Sequence[str] | None,
         threshold: float,
-        view: str | None,
-        stage: str | None,
-        opacity: float,
         progress: Any = PROGRESS,
     ) -> list[Any]:
         """Run the models and show the result."""
-        comparison = self._run(picture, truth, names, threshold, progress)
+        comparison = shown.comparison = self._run(picture, truth, names, threshold, progress)
         sizes = " and ".join(f"{one} × {one}" for one in sorted({one.size for one in comparison.results}))
         seconds = sum(one.seconds for one in comparison.results)
         height, width = comparison.image.shape[:2]
         done = f"Done: {seconds:.2f} s of model time. Processed at {sizes}, shown at {width} × {height}."
-        return [*self._result(comparison, view, stage, opacity), done]
+        return [*shown.result(), done]
 
-    def move(
-        self, comparison: Comparison | None, threshold: float, view: str | None, stage: str | None, opacity: float
-    ) -> list[Any]:
+    @staticmethod
+    def move(shown: Shown, threshold: float) -> list[Any]:
         """Another threshold, from the stored probabilities."""
-        comparison = _kept(comparison).at(threshold)
-        return [*self._result(comparison, view, stage, opacity), f"Threshold {threshold:.2f}; no model was run again."]
+        shown.comparison = shown.kept().at(threshold)
+        return [*shown.result(), f"Threshold {threshold:.2f}; no model was run again."]
 
-    def look(self, comparison: Comparison | None, view: str | None, stage: str | None, opacity: float) -> list[Any]:
+    @staticmethod
+    def look(shown: Shown, view: str | None, stage: str | None, opacity: float) -> list[Any]:
         """Another view of the same result."""
-        comparison = _kept(comparison)
-        view = self._view(comparison, view)
-        return [*self._draw(comparison, view, stage, opacity), f"View: {VIEW_NAMES[view]}."]
+        shown.view, shown.stage, shown.opacity = view, stage, opacity
+        return [*shown.drawn(), f"View: {VIEW_NAMES[str(shown.view)]}."]
 
-    def show_example(self, index: int, view: str | None, stage: str | None, opacity: float) -> list[Any]:
+    def show_example(self, index: int, shown: Shown) -> list[Any]:
         """A generated picture, its mask and the result."""
         example = EXAMPLES[index]
         known = [task for _, task in self.tasks]
         task = example.task if example.task in known else known[0]
         picture, truth = self._example_files(index)
         models = self.models_of(task)
-        shown = self.compare(Path(picture), Path(truth) if truth else None, models["value"], 0.5, view, stage, opacity)
+        result = self.compare(shown, Path(picture), Path(truth) if truth else None, models["value"], 0.5)[:-1]
         status = f"Example shown: {example.label}. Choose a picture or press another example."
-        return [picture, truth, gr.Radio(value=task), gr.CheckboxGroup(**models), 0.5, *shown[:-1], status]
+        return [picture, truth, gr.Radio(value=task), gr.CheckboxGroup(**models), 0.5, *result, status]
 
-    def pack(self, comparison: Comparison | None) -> Any:
-        """The ZIP of the result on screen."""
-        path = _kept(comparison).to_zip(serving.new_folder() / "seglab-results.zip")
-        return gr.DownloadButton(value=str(path), interactive=True)
+    @staticmethod
+    def pack(shown: Shown) -> Any:
+        """The ZIP of the result on screen; nothing if another result has come meanwhile, which gets its own."""
+        comparison = shown.kept()
+        path = comparison.to_zip(serving.new_folder() / "seglab-results.zip")
+        current = shown.comparison is comparison
+        return gr.DownloadButton(value=str(path), interactive=True) if current else gr.skip()
 
     def answer(self, image: Path | None, mask: Path | None, models: Sequence[str], threshold: float) -> tuple[Any, str]:
         """The endpoint /compare: numbers as JSON, and the ZIP."""
@@ -213,56 +215,6 @@ class Handlers:
             raise ImageError("The chosen models have different numbers of classes. Choose models of one task.")
         return chosen
 
-    def _result(self, comparison: Comparison, view: str | None, stage: str | None, opacity: float) -> list[Any]:
-        """Values of everything that shows a result, without the status line."""
-        view = self._view(comparison, view)
-        views = gr.Radio([(VIEW_NAMES[one], one) for one in _views(comparison)], value=view)
-        download = gr.DownloadButton(interactive=False)
-        return [comparison, gr.Column(visible=True), comparison.verdict(), comparison.to_markdown(), download, views,
-                *self._draw(comparison, view, stage, opacity)]  # fmt: skip
-
-    @staticmethod
-    def _view(comparison: Comparison, view: str | None) -> str:
-        """The view to show: the one asked for, else the one that says most."""
-        views = _views(comparison)
-        best = next(one for one in ("error", "agreement", "outline") if one in views)
-        return view if view in views and view != "agreement" else best
-
-    def _draw(self, comparison: Comparison, view: str, stage: str | None, opacity: float) -> list[Any]:
-        """Stage choice, legend and the pictures."""
-        names = [one.name for one in comparison.results]
-        stages = list(dict.fromkeys(key for one in comparison.results for key in one.attention))
-        stage = stage if stage in stages else (stages[-1] if stages else None)
-        stage_radio = gr.Radio(stages, value=stage, visible=view == "attention" and bool(stages))
-        folder, slots = serving.new_folder(), list[Any]()
-        first = names[0]
-        for number in range(MAX_MODELS):
-            name = names[number] if number < len(names) else None
-            if name is None or (view == "agreement" and name == first):
-                slots += [gr.Column(visible=False), "", gr.Image(value=None)]
-            else:
-                slots += self._slot(
-                    comparison, view, name, {"stage": stage, "opacity": opacity, "other": first}, folder
-                )
-        return [stage_radio, LEGENDS[view], *slots]
-
-    def _slot(self, comparison: Comparison, view: str, name: str, asked: dict[str, Any], folder: Path) -> list[Any]:
-        """One model's column: visible, caption, picture."""
-        result = next(one for one in comparison.results if one.name == name)
-        if view == "attention" and asked["stage"] not in result.attention:
-            return [gr.Column(visible=True), f"**{_plain(name)}** has no attention module.", gr.Image(visible=False)]
-        wanted: dict[str, Any] = {"opacity": asked["opacity"]}
-        if view == "attention":
-            wanted["stage"] = asked["stage"]
-        caption = f"**{_plain(name)}**"
-        if view == "agreement":
-            wanted["other"] = asked["other"]
-            caption = f"First: **{_plain(asked['other'])}**, second: {caption}"
-        pixels = comparison.view(view, name, **wanted)
-        path = serving.write_preview(folder / f"{_file_name(name)}_{view}.png", pixels)
-        alt = comparison.alt_text(view, name, **{k: v for k, v in wanted.items() if k != "opacity"})
-        return [gr.Column(visible=True), caption, gr.Image(value=str(path), alt_text=alt, visible=True)]
-
     def _example_files(self, index: int) -> tuple[str, str | None]:
         """Picture and mask of an example, drawn when first asked for and again after they were swept away."""
         files = self._files.get(index)
@@ -286,25 +238,6 @@ def _note(truth: Path, predictor: Predictor) -> str:
     return ""
 
 
-def _views(comparison: Comparison) -> list[str]:
-    """The views that this comparison can give."""
-    missing = set()
-    if comparison.truth is None:
-        missing.add("error")
-    if len(comparison.results) < 2:
-        missing.add("agreement")
-    if not any(one.attention for one in comparison.results):
-        missing.add("attention")
-    return [view for view in VIEWS if view not in missing]
-
-
-def _kept(comparison: Comparison | None) -> Comparison:
-    """The stored result, if it is still there."""
-    if comparison is None:
-        raise ImageError("The result is no longer kept. Press Compare again.")
-    return comparison
-
-
 def _in_words(error: Exception) -> str:
     """What a visitor is told about an error: cause and remedy, never a path of the server."""
     if isinstance(error, ImageError):
@@ -316,13 +249,3 @@ def _in_words(error: Exception) -> str:
     reference = secrets.token_hex(2)
     print(f"seglab: reference {reference}\n{''.join(traceback.format_exception(error))}", flush=True)
     return f"Something went wrong on the server (reference {reference}). Nothing was saved."
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]()<>#|!~&$])", r"\\\1", text)
-
-
-def _file_name(text: str) -> str:
-    """A model's title as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower() or "model"

@@ -16,8 +16,9 @@ from typing import Any
 import gradio as gr
 
 from seglab import serving
-from seglab.handlers import EXAMPLES, MAX_MODELS, Handlers, speaking
+from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.inference import Predictor
+from seglab.shown import MAX_MODELS, Shown
 from seglab.style import CSS, HEAD, theme
 
 __all__ = ["build_app", "launch", "main", "run"]
@@ -60,7 +61,7 @@ def build_app(predictors: Mapping[str, Predictor]) -> gr.Blocks:
 
 def _layout(handlers: Handlers) -> SimpleNamespace:
     """All components, by name."""
-    ui = SimpleNamespace(state=gr.State(time_to_live=serving.KEPT_SECONDS))
+    ui = SimpleNamespace(state=gr.State(Shown(), time_to_live=serving.KEPT_SECONDS))
     with gr.Row(elem_id="examples"):
         ui.examples = [(i, gr.Button(EXAMPLES[i].label, size="sm")) for i in handlers.examples]
     with gr.Row():
@@ -132,39 +133,30 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     """Which event calls which handler."""
     drawn = [ui.stage, ui.legend, *ui.slots, ui.status]
     result = [ui.state, ui.result, ui.verdict, ui.table, ui.download, ui.view, *drawn]
-    look = [ui.view, ui.stage, ui.opacity]
-    pack: dict[str, Any] = {"fn": handlers.pack, "inputs": ui.state, "outputs": ui.download, "show_progress": "hidden"}
-    shown: dict[str, Any] = {"show_progress_on": ui.status}
+    shelf = [ui.picture, ui.truth, ui.task, ui.models, ui.threshold, *result]
 
-    def run(event: Any, handler: Any, inputs: list[Any], outputs: list[Any], **more: Any) -> Any:
-        # Outputs that are not the status keep what they show when something goes wrong.
-        return event(speaking(handler, [gr.skip()] * (len(outputs) - 1)), inputs, outputs, **PRIVATE, **more)
+    def on(event: Any, handler: Any, inputs: Any, outputs: list[Any], guarded: int = 0, **more: Any) -> Any:
+        # After an error, guarded inputs are emptied (with a plain value, see serving.guard); the rest stays as it is.
+        blanks = [None] * guarded + [gr.skip()] * (len(outputs) - guarded - 1)
+        return event(speaking(handler, blanks), inputs, outputs, show_progress_on=ui.status, **PRIVATE, **more)
 
-    # Guarded inputs are given plain values only; see serving.guard.
-    ui.picture.upload(speaking(handlers.check_picture, [None]), ui.picture, [ui.picture, ui.status], **PRIVATE, **shown)
-    ui.truth.upload(
-        speaking(handlers.check_truth, [None]),
-        [ui.truth, ui.picture, ui.models],
-        [ui.truth, ui.status],
-        **PRIVATE,
-        **shown,
-    )
-    ui.task.input(handlers.choose_task, ui.task, ui.models, **PRIVATE, show_progress="hidden")
-    asked = [ui.picture, ui.truth, ui.models, ui.threshold, *look]
-    run(ui.compare.click, handlers.compare, asked, result, **MODEL, **shown).success(**pack, **PRIVATE, **MODEL)
-    moved = run(ui.threshold.input, handlers.move, [ui.state, ui.threshold, *look], result, **MODEL, **LATEST, **shown)
-    moved.success(**pack, **PRIVATE, **MODEL)
+    def pack(done: Any) -> None:
+        # Apart from the models' queue: the next comparison does not wait for the last one's ZIP.
+        quiet = {"concurrency_id": "zip", "show_progress": "hidden", **LATEST, **PRIVATE}
+        done.success(handlers.pack, ui.state, ui.download, **quiet)
+
+    checked = on(ui.picture.upload, handlers.check_picture, ui.picture, [ui.picture, ui.result, ui.status], 1)
+    checked.success(handlers.keep_truth, [ui.truth, ui.picture], ui.truth, show_progress="hidden", **PRIVATE)
+    on(ui.truth.upload, handlers.check_truth, [ui.truth, ui.picture, ui.models], [ui.truth, ui.status], 1)
+    ui.task.input(handlers.choose_task, ui.task, ui.models, show_progress="hidden", **PRIVATE)
+    asked = [ui.state, ui.picture, ui.truth, ui.models, ui.threshold]
+    pack(on(ui.compare.click, handlers.compare, asked, result, **MODEL))
+    pack(on(ui.threshold.input, handlers.move, [ui.state, ui.threshold], result, **MODEL, **LATEST))
     for event in (ui.view.input, ui.stage.input, ui.opacity.input):
-        run(event, handlers.look, [ui.state, *look], drawn, **LATEST, **shown)
-    shelf = [ui.picture, ui.truth, ui.task, ui.models, ui.threshold]
-    for index, button in ui.examples:
-        show = speaking(partial(handlers.show_example, index), [None, None, *[gr.skip()] * (len(shelf + result) - 3)])
-        button.click(show, look, [*shelf, *result], **PRIVATE, **MODEL, **shown).success(**pack, **PRIVATE, **MODEL)
-    if handlers.examples:
-        show = speaking(
-            partial(handlers.show_example, handlers.examples[0]), [None, None, *[gr.skip()] * (len(shelf + result) - 3)]
-        )
-        blocks.load(show, look, [*shelf, *result], **PRIVATE, **MODEL, **shown).success(**pack, **PRIVATE, **MODEL)
+        on(event, handlers.look, [ui.state, ui.view, ui.stage, ui.opacity], drawn, **LATEST)
+    starts = [(index, button.click) for index, button in ui.examples]
+    for index, event in [*starts, *[(index, blocks.load) for index, _ in starts[:1]]]:
+        pack(on(event, partial(handlers.show_example, index), ui.state, shelf, 2, **MODEL))
 
 
 def _endpoint(handlers: Handlers) -> None:

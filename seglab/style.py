@@ -15,15 +15,15 @@ CSS = """
 #verdict .prose { font-size: 1.15em; }
 #examples { flex-wrap: wrap; gap: 8px; }
 #examples button { flex: 0 1 auto; min-width: 0; }
-#pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 12px; }
+#pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 12px; }
 #pictures > .column, #pictures > div { min-width: 0 !important; }
 #pictures img { object-fit: contain; }
 #numbers { overflow-x: auto; }
 #numbers table { width: 100%; font-variant-numeric: tabular-nums; border-color: var(--border-color-primary); }
 #numbers th, #numbers td { padding: 5px 10px; border-color: var(--border-color-primary); word-break: normal;
                            overflow-wrap: normal; hyphens: none; }
-#numbers td, #numbers th:first-child { white-space: nowrap; }
-#numbers td:not(:first-child), #numbers th:not(:first-child) { text-align: right; }
+#numbers td { white-space: nowrap; }
+#numbers td:not(:first-child), #numbers th:not(:first-child) { text-align: right; width: 24%; }
 .key { display: inline-block; width: 1.2em; height: 1.2em; margin: 0 .35em 0 .9em; vertical-align: -.2em;
        border: 1px solid #767676; border-radius: 3px; }
 .key:first-child { margin-left: 0; }
@@ -36,7 +36,8 @@ CSS = """
 .dark .gradio-container input:focus-visible { outline-color: #80C0FF !important; }
 .icon-button { min-width: 28px; min-height: 28px; }
 #spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-@media (max-width: 640px) { #numbers th, #numbers td { padding: 5px 6px; font-size: .86em; } }
+@media (max-width: 640px) { #numbers th, #numbers td { padding: 5px 6px; font-size: .86em; }
+                            #numbers td:first-child { white-space: normal; } }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 """
 

@@ -26,6 +26,7 @@ from seglab.cli import main as seglab_main
 from seglab.handlers import Handlers, speaking
 from seglab.images import ImageError
 from seglab.inference import Predictor
+from seglab.shown import Shown
 
 
 class Colour(nn.Module):
@@ -77,7 +78,7 @@ BOTH = ["skin-plain", "skin-cbam"]
 
 
 def compared(handlers: Handlers, picture: Path | None, truth: Path | None, names: list[str] | None = None) -> list:
-    return handlers.compare(picture, truth, BOTH if names is None else names, 0.5, None, None, 0.6)
+    return handlers.compare(Shown(), picture, truth, BOTH if names is None else names, 0.5)
 
 
 def test_app_without_models_says_what_to_do() -> None:
@@ -91,7 +92,7 @@ def test_app_has_one_public_endpoint(predictors: dict[str, Predictor]) -> None:
 
 
 def test_compare_gives_the_numbers_counted_by_hand(handlers: Handlers, picture: Path, truth: Path) -> None:
-    comparison = compared(handlers, picture, truth)[0]
+    comparison = compared(handlers, picture, truth)[0].comparison
     assert [one.numbers["dice"] for one in comparison.results] == [1.0, 0.75]  # 2 * 24 * 32 / (2 * 32 * 32)
     assert "1.000" in comparison.to_markdown()
     assert "0.750" in comparison.to_markdown()
@@ -107,9 +108,9 @@ def test_compare_shows_the_error_map_first_with_a_mask_and_agreement_without(
 
 
 def test_every_view_writes_one_picture_for_each_model(handlers: Handlers, picture: Path, truth: Path) -> None:
-    comparison = compared(handlers, picture, truth)[0]
+    shown = compared(handlers, picture, truth)[0]
     for view in ("outline", "error", "probability", "mask"):
-        files = [slot.value["path"] for slot in handlers.look(comparison, view, None, 0.6)[4:-1:3] if slot.value]
+        files = [slot.value["path"] for slot in handlers.look(shown, view, None, 0.6)[4:-1:3] if slot.value]
         assert len(files) == 2, view
         first, second = (np.array(Image.open(file)) for file in files)
         assert first.shape == (64, 96, 3)
@@ -117,16 +118,28 @@ def test_every_view_writes_one_picture_for_each_model(handlers: Handlers, pictur
 
 
 def test_threshold_answers_from_stored_probabilities(handlers: Handlers, picture: Path, truth: Path) -> None:
-    comparison = compared(handlers, picture, truth)[0]
+    shown = compared(handlers, picture, truth)[0]
     handlers.predictors.clear()
-    moved = handlers.move(comparison, 0.9, "mask", None, 0.6)
-    assert moved[0].threshold == 0.9
+    moved = handlers.move(shown, 0.9)
+    assert moved[0].comparison.threshold == 0.9
     assert "no model was run" in moved[-1]
 
 
 def test_expired_result_is_said_in_words(handlers: Handlers) -> None:
     with pytest.raises(ImageError, match="no longer kept"):
-        handlers.pack(None)
+        handlers.pack(Shown())
+
+
+def test_zip_of_an_older_result_is_not_offered(handlers: Handlers, picture: Path, truth: Path) -> None:
+    shown = compared(handlers, picture, truth)[0]
+
+    class Slow:
+        def to_zip(self, path: Path) -> Path:
+            shown.comparison = None  # another result comes while this one is packed
+            return path
+
+    shown.comparison = Slow()
+    assert handlers.pack(shown) == gr.skip()
 
 
 @pytest.mark.parametrize(("names", "words"), [([], "0 are chosen"), (["skin-plain"] * 1, "")])
@@ -135,7 +148,7 @@ def test_compare_asks_for_one_to_four_models(handlers: Handlers, picture: Path, 
         with pytest.raises(ImageError, match=words):
             compared(handlers, picture, None, names)
     else:
-        assert len(compared(handlers, picture, None, names)[0].results) == 1
+        assert len(compared(handlers, picture, None, names)[0].comparison.results) == 1
 
 
 def test_compare_without_a_picture_says_so(handlers: Handlers) -> None:
@@ -144,7 +157,9 @@ def test_compare_without_a_picture_says_so(handlers: Handlers) -> None:
 
 
 def test_picture_is_checked_at_upload(handlers: Handlers, picture: Path, tmp_path: Path) -> None:
-    assert handlers.check_picture(picture) == (str(picture), "Picture ready: 96 × 64 pixels. Press Compare.")
+    shown, result, words = handlers.check_picture(picture)
+    assert (shown, words) == (str(picture), "Picture ready: 96 × 64 pixels. Press Compare.")
+    assert not result.visible  # it is of the picture before
     empty = tmp_path / "empty.png"
     empty.touch()
     with pytest.raises(ImageError, match="empty"):
@@ -153,7 +168,7 @@ def test_picture_is_checked_at_upload(handlers: Handlers, picture: Path, tmp_pat
 
 def test_tiff_becomes_a_png_with_the_same_pixels(handlers: Handlers, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
-    shown, _ = handlers.check_picture(save(tmp_path / "a.tif", pixels))
+    shown, *_ = handlers.check_picture(save(tmp_path / "a.tif", pixels))
     assert shown.endswith("a.png")
     assert (np.array(Image.open(shown)) == pixels).all()
 
@@ -167,12 +182,19 @@ def test_mask_is_checked_at_upload(handlers: Handlers, picture: Path, truth: Pat
     assert "128 and above count as object" in handlers.check_truth(grey, picture, BOTH)[1]
 
 
+def test_mask_goes_when_another_picture_comes(handlers: Handlers, picture: Path, truth: Path, tmp_path: Path) -> None:
+    assert handlers.keep_truth(truth, picture) == str(truth)
+    assert handlers.keep_truth(save(tmp_path / "s.png", np.zeros((32, 32), np.uint8)), picture) is None
+    example = Path(handlers.show_example(0, Shown())[1])
+    assert handlers.keep_truth(example, picture) is None
+
+
 def test_labelme_is_read_as_mask(handlers: Handlers, picture: Path, tmp_path: Path) -> None:
     shape = {"label": "lesion", "points": [[16, 16], [47, 16], [47, 47], [16, 47]], "shape_type": "polygon"}
     file = tmp_path / "a.json"
     file.write_text(json.dumps({"shapes": [shape], "imageHeight": 64, "imageWidth": 96}))
     assert handlers.check_truth(file, picture, BOTH)[1] == "Mask ready: 16.7 % object. Read from labelme."
-    assert compared(handlers, picture, file)[0].results[0].numbers["dice"] == 1.0
+    assert compared(handlers, picture, file)[0].comparison.results[0].numbers["dice"] == 1.0
 
 
 def test_errors_reach_the_status_line_and_the_visitor() -> None:
@@ -197,7 +219,7 @@ def test_unexpected_errors_show_a_reference_and_no_path(capsys: pytest.CaptureFi
 
 
 def test_examples_are_drawn_and_compared(handlers: Handlers) -> None:
-    shown = handlers.show_example(0, None, None, 0.6)
+    shown = handlers.show_example(0, Shown())
     picture, truth = shown[:2]
     assert isinstance(picture, str)  # plain values: an update would take the guard away
     assert isinstance(truth, str)

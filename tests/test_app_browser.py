@@ -96,9 +96,11 @@ def context() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(context: Any, address: str) -> Iterator[Any]:
+def page(context: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The page with its first example; afterwards, no outside request and no script error may have happened."""
     page, outside, errors = context.new_page(), [], []
+    width, theme = getattr(request, "param", (1280, "light"))
+    page.set_viewport_size({"width": width, "height": 900})
 
     def outsider(url: str) -> bool:
         return not url.startswith((address, "data:", "blob:"))
@@ -106,7 +108,7 @@ def page(context: Any, address: str) -> Iterator[Any]:
     page.route(outsider, lambda route: (outside.append(route.request.url), route.abort()))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: message.type == "error" and errors.append(message.text))
-    page.goto(address)
+    page.goto(f"{address}?__theme={theme}")
     pixels(page, "#out_0 img")
     yield page
     page.close()
@@ -150,6 +152,11 @@ def upload(page: Any, place: str, file: Path) -> None:
     page.locator(f"#{place} input[type=file]").set_input_files(file)
 
 
+def mask_is_gone(page: Any) -> None:
+    """Wait until the field for the mask is empty: the example's mask goes when another picture comes."""
+    page.locator("#truth input[type=file]").wait_for(state="attached")
+
+
 def shoot(page: Any, name: str) -> None:
     """Store a screenshot for people to look at."""
     folder = os.environ.get("SEGLAB_SCREENSHOTS")
@@ -161,6 +168,7 @@ def shoot(page: Any, name: str) -> None:
 def compare(page: Any, files: dict[str, Path], mask: str = "squares_mask") -> None:
     upload(page, "picture", files["squares"])
     status(page, "Picture ready: 96 × 64 pixels")
+    mask_is_gone(page)
     upload(page, "truth", files[mask])
     status(page, "Mask ready: 16.7 % object")
     page.get_by_role("button", name="Compare", exact=True).click()
@@ -219,6 +227,7 @@ def test_bad_files_are_named_at_upload(page: Any, files: dict[str, Path]) -> Non
     shoot(page, "error")
     upload(page, "picture", files["squares"])
     status(page, "Picture ready")
+    mask_is_gone(page)
     upload(page, "truth", files["small_mask"])
     status(page, "96 × 32")
 
@@ -229,12 +238,10 @@ def test_keyboard_reaches_compare(page: Any) -> None:
     status(page, "Done")
 
 
-@pytest.mark.parametrize(("width", "theme"), [(360, "light"), (320, "dark"), (1280, "dark")])
-def test_no_sideways_scroll(page: Any, address: str, width: int, theme: str) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
-    page.goto(f"{address}?__theme={theme}")
-    pixels(page, "#out_0 img")
-    shoot(page, f"width-{width}-{theme}")
+@pytest.mark.parametrize("page", [(360, "light"), (320, "dark"), (1280, "dark")], indirect=True)
+def test_no_sideways_scroll(page: Any) -> None:
+    width = page.viewport_size["width"]
+    shoot(page, f"width-{width}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
