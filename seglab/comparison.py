@@ -205,7 +205,7 @@ class Comparison:
         masks: list[tuple[np.ndarray, explain.Colour]] = []
         if self.truth is not None:
             masks.append((self.truth, (255, 255, 255)))
-        return explain.outline(self.image, [*masks, (result.mask, explain.ORANGE)])
+        return explain.outline(self.image, [*masks, (result.mask, explain.ORANGE)], casing=explain.NAVY)
 
     def _error(self, result: ModelResult, opacity: float) -> np.ndarray:
         if self.truth is None:

@@ -196,7 +196,7 @@ class TestMaps:
         assert (explain.heat(np.full((2, 2), 0.5))[0, 0] != drawn[0, 0]).any()
 
     def test_missed_pixels_have_stripes_that_grow_with_the_picture(self):
-        for side, unit in ((80, 1), (1200, 3)):
+        for side, unit in ((80, 1), (1200, 4)):
             codes = np.full((side, side), explain.MISSED, np.uint8)
             white = explain.colour_map(np.zeros((side, side, 3), np.uint8), codes, opacity=1.0)[..., 0] == 255
             rows, columns = np.indices((side, side))
@@ -207,6 +207,15 @@ class TestMaps:
         mask[10:30, 10:30] = 1
         drawn = explain.outline(np.zeros((40, 40, 3), np.uint8), [(mask, (1, 1, 1)), (mask, (2, 2, 2))], width=2)
         assert drawn[20, 8:16, 0].tolist() == [0, 0, 2, 2, 1, 1, 0, 0]
+
+    def test_a_casing_lies_outside_and_covers_no_line(self):
+        a, b = np.zeros((2, 20, 40), np.uint8)
+        a[5:15, 10:30] = b[5:15, 12:28] = 1
+        drawn = explain.outline(
+            np.zeros((20, 40, 3), np.uint8), [(a, (1,) * 3), (b, (2,) * 3)], width=1, casing=(9,) * 3
+        )
+        assert drawn[10, 8:16, 0].tolist() == [0, 9, 1, 1, 2, 0, 0, 0]  # the line of a is two wide, b's casing below it
+        assert not explain.outline(drawn * 0, [(a * 0, (1,) * 3)], casing=(9,) * 3).any()
 
     def test_outlines_leave_the_edge_of_the_picture_free(self):
         drawn = explain.outline(np.zeros((9, 9, 3), np.uint8), [(np.ones((9, 9)), (1, 1, 1))])
