@@ -125,7 +125,8 @@ class Predictor:
     ) -> None:
         if size < 32:
             raise ValueError(f"size must be at least 32; got {size}.")
-        self.model = model.eval().requires_grad_(False)
+        # One memory order, the one training has: another gives other last bits.
+        self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.size = size
         self.num_classes = int(getattr(model, "num_classes", len(classes or ("object",))))
         self.classes = classes or _default_classes(self.num_classes)

@@ -202,7 +202,7 @@ def _step(
     pictures = ", ".join(names[i] for i in batch.indices[:4])
     where = f"in epoch {state.epoch + 1}, batch with {pictures}. {INTACT}"
     if not torch.isfinite(value):
-        raise ValueError(f"loss must be finite; got {float(value)} {where}")
+        raise ValueError(f"loss must be finite; got {float(value.detach())} {where}")
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
     state.scaler.unscale_(state.optimizer)
