@@ -169,6 +169,10 @@ def evaluate(
     table = torch.stack(counts)
     both_empty = int((table[:, 1:, :].sum((1, 2)) + table[:, :, 1:].sum((1, 2)) == 0).sum())
     notes = {"size": "each picture's own", "both_empty": f"{both_empty} pictures, left out of per-image Dice and IoU"}
+    if classes == 2:
+        notes["threshold"] = "0.5"
+    if corruption is not None:
+        notes["corruption"] = getattr(corruption, "__name__", type(corruption).__name__)
     far = torch.tensor(distances, dtype=torch.float64)
     return Report(predictor.name, tuple(names), tuple(data.classes), table, far, notes)
 

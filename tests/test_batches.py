@@ -70,12 +70,17 @@ def test_order_and_draws_depend_on_seed_and_epoch_only(cache):
         assert [b.indices for b in first] != [b.indices for b in other]
 
 
-def test_same_picture_looks_different_in_every_epoch(cache):
+@pytest.mark.parametrize("workers", [0, 2, 4])
+def test_every_picture_of_every_epoch_is_augmented_differently(pictures, workers):
+    same = pictures(1)[0]
+    cache = Cache(one(*same), 32)
+    cache.images, cache.masks = (np.repeat(array, 7, axis=0) for array in (cache.images, cache.masks))
+    cache.boxes *= 7
     looks = set()
-    for epoch in range(4):
-        for batch in epoch_of(cache, epoch, batch_size=7):
+    for epoch in range(2):
+        for batch in epoch_of(cache, epoch, workers, batch_size=3, seed=2):
             looks |= {image.numpy().tobytes() for image in batch.images}
-    assert len(looks) == 28
+    assert len(looks) == 12  # two epochs of 3 + 3, the last single one left out
 
 
 def test_without_augmentation_pictures_are_as_they_are(cache):
