@@ -76,7 +76,7 @@ def _inputs(ui: SimpleNamespace, handlers: Handlers) -> None:
     """The left column."""
     task = handlers.tasks[0][1]
     ui.picture = _picture(elem_id="picture", height=240)
-    ui.truth = _truth(elem_id="truth", height=110)
+    ui.truth = _truth(elem_id="truth", height=140)
     ui.task = gr.Radio(handlers.tasks, value=task, label="Task", visible=len(handlers.tasks) > 1)
     ui.models = gr.CheckboxGroup(**handlers.models_of(task), label="Models", info=f"One to {MAX_MODELS}.")
     ui.threshold = _threshold()

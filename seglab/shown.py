@@ -49,7 +49,8 @@ class Shown:
         drawn = self.drawn()
         choice = gr.Radio([(VIEW_NAMES[one], one) for one in _views(comparison)], value=self.view)
         download = gr.DownloadButton(interactive=False)
-        return [self, gr.Column(visible=True), comparison.verdict(), comparison.to_markdown(), download, choice, *drawn]
+        table = comparison.to_markdown().replace("|  |", "| Measure |", 1)  # an empty heading is read out as nothing
+        return [self, gr.Column(visible=True), comparison.verdict(), table, download, choice, *drawn]
 
     def drawn(self) -> list[Any]:
         """Stage choice, legend, and column, caption and picture of every slot."""

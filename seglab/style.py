@@ -15,7 +15,8 @@ CSS = """
 #verdict .prose { font-size: 1.15em; }
 #examples { flex-wrap: wrap; gap: 8px; }
 #examples button { flex: 0 1 auto; min-width: 0; }
-#pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 12px; }
+#pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
+            gap: 12px; align-items: end; }
 #pictures > .column, #pictures > div { min-width: 0 !important; }
 #pictures img { object-fit: contain; }
 #numbers { overflow-x: auto; }
@@ -45,18 +46,19 @@ CSS = """
 # model works. Upload buttons all carry the same name, so they are renamed; the wide table can be scrolled by keys.
 HEAD = """
 <script>
-addEventListener('load', () => {
+const start = () => {
   const spoken = Object.assign(document.createElement('div'), {id: 'spoken'});
   spoken.setAttribute('role', 'status');
   document.body.append(spoken);
-  const names = {picture: 'Choose a picture', truth: 'Choose a mask'};
+  const names = {picture: 'Picture', truth: 'True mask'};
   const tidy = () => {
     const live = document.querySelector('#live .prose');
     const text = live ? live.textContent.trim() : '';
     if (text && spoken.textContent !== text) spoken.textContent = text;
     for (const [id, name] of Object.entries(names)) {
-      const button = document.querySelector(`#${id} button[aria-label*="upload" i]`);
-      if (button && button.getAttribute('aria-label') !== name) button.setAttribute('aria-label', name);
+      const button = document.querySelector(`#${id} button[aria-dropeffect]`);
+      const label = button && `${name}: ${button.innerText.replace(/\\s+/g, ' ').trim()}`;
+      if (button && button.getAttribute('aria-label') !== label) button.setAttribute('aria-label', label);
     }
     const table = document.querySelector('#numbers');
     if (table && !table.hasAttribute('tabindex')) {
@@ -67,7 +69,8 @@ addEventListener('load', () => {
   };
   new MutationObserver(tidy).observe(document.body, {childList: true, subtree: true, characterData: true});
   tidy();
-});
+};
+document.readyState === 'loading' ? addEventListener('DOMContentLoaded', start) : start();
 </script>
 """
 
