@@ -43,15 +43,9 @@ def train(arguments: argparse.Namespace) -> int:
         first = load_into(start / "best.safetensors" if start.is_dir() else start, model)
         earlier = list(first.card.get("commands", [f"started from {start.name}, whose history is not recorded"]))
     out = Path(arguments.out or f"runs/{arguments.model}-{arguments.loss}")
+    card = _card(arguments, roots, splits, config.to_dict(), earlier)
     predictor = seglab.train(
-        model,
-        loss,
-        splits.train,
-        splits.val,
-        config,
-        out=out,
-        on_epoch=lambda record: print(describe(record), flush=True),
-        card=_card(arguments, roots, splits, config.to_dict(), earlier),
+        model, loss, *splits[:2], config, out=out, card=card, on_epoch=lambda row: print(describe(row), flush=True)
     )
     report = seglab.evaluate(predictor, splits.val)
     report.save(out / "report.json")
