@@ -44,8 +44,9 @@ def train(arguments: argparse.Namespace) -> int:
         earlier = list(first.card.get("commands", [f"started from {start.name}, whose history is not recorded"]))
     out = Path(arguments.out or f"runs/{arguments.model}-{arguments.loss}")
     card = _card(arguments, roots, splits, config.to_dict(), earlier)
+    fit, val, _ = splits
     predictor = seglab.train(
-        model, loss, *splits[:2], config, out=out, card=card, on_epoch=lambda row: print(describe(row), flush=True)
+        model, loss, fit, val, config, out=out, card=card, on_epoch=lambda row: print(describe(row), flush=True)
     )
     report = seglab.evaluate(predictor, splits.val)
     report.save(out / "report.json")
