@@ -117,10 +117,11 @@ def test_boundaries_can_be_left_out():
 
 def test_unknown_pixels_take_no_part_in_the_distance():
     data = blank(1, label=1)
+    data[0].mask[:, 12:24] = 0
     data[0].mask[:, 24:] = IGNORE_INDEX
     got = evaluate(Predictor(Segmenter(Constant(9.0)), size=32), data)
-    assert got.values["hausdorff95_image"].value == 0
-    assert got.counts[0].tolist() == [[0, 0], [0, 32 * 24]]
+    assert got.values["hausdorff95_image"].value == 12  # the outlines of columns 0 to 23 and of 0 to 11
+    assert got.counts[0].tolist() == [[0, 32 * 12], [0, 32 * 12]]
 
 
 def test_corruption_is_applied_before_the_model_sees_the_picture():
