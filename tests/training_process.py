@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from conftest import discs
+from small_pictures import discs
 from torch import Tensor, nn
 
 from seglab import history, training
