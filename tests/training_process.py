@@ -83,12 +83,16 @@ def run_killed(out: str, config: dict[str, object], kills: int) -> None:
         if child == 0:
             run(out, config)
             os._exit(0)
+        ended = 0
         if attempt < kills:
-            while (state.stat().st_mtime_ns if state.exists() else 0) == before:
+            while not ended and (state.stat().st_mtime_ns if state.exists() else 0) == before:
                 time.sleep(0.002)
-            time.sleep(chance.uniform(0, 0.12))
-            os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+                ended, _ = os.waitpid(child, os.WNOHANG)  # it may have nothing left to do
+            time.sleep(chance.uniform(0, 0.04))
+            if not ended:
+                os.kill(child, signal.SIGKILL)
+        if not ended:
+            os.waitpid(child, 0)
         progress.append(epochs_done(out))
     (Path(out) / "progress.json").write_text(json.dumps(progress))
 
