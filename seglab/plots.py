@@ -1,0 +1,195 @@
+"""The few figures that more than one lesson shows: models side by side, attention of every stage, training curves.
+
+Each function returns a `matplotlib.figure.Figure` that belongs to nobody else: no window is opened and no global state
+of matplotlib is touched, so they also work on a server. `seglab.teach.show` puts one into a notebook.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seglab.comparison import Comparison
+from seglab.contract import IGNORE_INDEX
+from seglab.explain import BLUE, NAVY, ORANGE, StageAttention
+from seglab.history import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["attention", "curves", "pictures", "side_by_side"]
+
+TILE = 2.5  # inches; one picture of a figure
+WORDS = {"error": ("correct", "extra", "missed"), "agreement": ("both", "this model only", "the other only")}
+SCORES = ("train_loss", "val_dice_fg_image")
+STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", ":", "^"), ("#CC79A7", "-.", "v"))
+
+
+def pictures(named: Mapping[str, np.ndarray], *, columns: int = 4) -> "Figure":
+    """Pictures and masks beside each other, each under its name.
+
+    Args:
+        named: Title to picture (H, W, 3) uint8, or mask (H, W): 0 is drawn black, classes white, 255
+            (unknown) grey.
+        columns: Pictures in a row, at least 1.
+
+    Raises:
+        ValueError: If there is no picture, or `columns` is below 1.
+
+    Example:
+        >>> figure = pictures({"picture": np.zeros((4, 6, 3), np.uint8), "mask": np.eye(4, dtype=np.uint8)})
+        >>> [axes.get_title() for axes in figure.axes]
+        ['picture', 'mask']
+    """
+    if not named or columns < 1:
+        raise ValueError(f"named must hold a picture, columns be at least 1; got {len(named)} and {columns}.")
+    shape = next(iter(named.values())).shape
+    figure, tiles = _tiles(len(named), min(columns, len(named)), shape[0] / shape[1])
+    for axes, (title, picture) in zip(tiles, named.items(), strict=True):
+        if picture.ndim == 2:
+            grey = np.where(picture == IGNORE_INDEX, 0.5, picture > 0)
+            axes.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        else:
+            axes.imshow(picture, interpolation="nearest")
+        axes.set_title(_wrapped(title), fontsize=10)
+    return figure
+
+
+def side_by_side(comparison: Comparison, kind: str = "error", *, columns: int = 4) -> "Figure":
+    """The picture, its true mask if there is one, and one view of every model, with a legend of the colours.
+
+    Args:
+        comparison: From `seglab.compare`.
+        kind: One of `seglab.comparison.VIEWS`; "error" needs the true mask.
+        columns: Pictures in a row, at least 1.
+
+    Raises:
+        ValueError: If a model cannot be shown in this view; the message has the reason.
+
+    Example:
+        >>> from seglab import Predictor, build_model, compare
+        >>> model = Predictor(build_model("unet", 1, width=4), size=32)
+        >>> figure = side_by_side(compare(np.zeros((32, 48, 3), np.uint8), {"plain": model}), "mask")
+        >>> [axes.get_title() for axes in figure.axes]
+        ['picture', 'plain']
+    """
+    named = {"picture": comparison.image}
+    if comparison.truth is not None:
+        named["true mask"] = comparison.truth
+    named |= {result.name: comparison.view(kind, result.name) for result in comparison.results}
+    figure = pictures(named, columns=columns)
+    if kind in WORDS:
+        _legend(figure, WORDS[kind])
+    return figure
+
+
+def attention(stages: Mapping[str, StageAttention], image: np.ndarray, *, columns: int = 3) -> "Figure":
+    """Spatial attention of every stage on one scale from 0 to 1, the picture first.
+
+    Below each name stands the range of the stage's gates, because a fixed scale shows small differences faintly.
+
+    Args:
+        stages: From `seglab.explain.attention_maps`, at least one.
+        image: The picture (H, W, 3) uint8 they belong to.
+        columns: Pictures in a row, at least 1.
+
+    Raises:
+        ValueError: If there is no stage: the model has no attention module.
+
+    Example:
+        >>> from seglab import Predictor, build_model
+        >>> from seglab.explain import attention_maps
+        >>> picture = np.zeros((32, 48, 3), np.uint8)
+        >>> model = Predictor(build_model("unet", 1, width=4, cbam="bottleneck"), size=32)
+        >>> figure = attention(attention_maps(model, picture), picture)
+        >>> [axes.get_title().splitlines()[0] for axes in figure.axes[:2]]
+        ['picture', 'bottleneck']
+    """
+    if not stages:
+        raise ValueError("stages must hold at least one; got none. A model without CBAM has no attention to show.")
+    figure, tiles = _tiles(len(stages) + 1, min(columns, len(stages) + 1), image.shape[0] / image.shape[1])
+    tiles[0].imshow(image, interpolation="nearest")
+    tiles[0].set_title("picture", fontsize=9)
+    for axes, (name, stage) in zip(tiles[1:], stages.items(), strict=True):
+        spatial = stage.spatial
+        drawn = axes.imshow(spatial, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(f"{name}\npixels {_range(spatial)}\nchannels {_range(stage.channel)}", fontsize=9)
+    figure.colorbar(drawn, ax=tiles, label="gate: 0 blocks, 1 lets through", shrink=0.9, aspect=30)
+    return figure
+
+
+def curves(
+    runs: Mapping[str, Sequence[Record]], scores: Sequence[str] = ("train_loss", "val_dice_fg_image")
+) -> "Figure":
+    """Scores of several runs against the epoch, one panel a score, one line a run.
+
+    Args:
+        runs: Name of the run to its records, as `on_epoch` of `seglab.train` receives them; at least one each.
+        scores: Keys of the records.
+
+    Raises:
+        ValueError: If there is no run, or one has no record.
+
+    Example:
+        >>> figure = curves({"plain": [{"epoch": 1, "train_loss": 0.9}]}, scores=["train_loss"])
+        >>> figure.axes[0].get_title()
+        'train loss'
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    if not runs or not all(runs.values()):
+        counts = [len(records) for records in runs.values()]
+        raise ValueError(f"runs must hold records of one epoch or more each; got {counts}.")
+    figure = Figure(figsize=(1.6 * TILE * len(scores), 1.15 * TILE), layout="constrained")
+    for axes, score in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores, strict=True):
+        for index, (name, records) in enumerate(runs.items()):
+            colour, line, marker = STYLES[index % len(STYLES)]
+            values = [record.get(score, math.nan) for record in records]
+            epochs = [record["epoch"] for record in records]
+            axes.plot(epochs, values, color=colour, linestyle=line, marker=marker, markersize=4, label=name)
+        axes.set_title(score.replace("val_dice_fg_image", "validation Dice").replace("_", " "), fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=9)
+    return figure
+
+
+def _tiles(count: int, columns: int, ratio: float) -> "tuple[Figure, list[Axes]]":
+    """A figure with `count` empty tiles for pictures whose height is `ratio` times their width."""
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(TILE * columns, (TILE * ratio + 0.6) * rows + 0.3), layout="compressed")
+    tiles = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in tiles:
+        axes.set_axis_off()
+    for axes in tiles[count:]:
+        axes.remove()
+    return figure, tiles[:count]
+
+
+def _legend(figure: "Figure", words: Sequence[str]) -> None:
+    """Name the colours of an error or agreement map below the pictures, the stripes included."""
+    from matplotlib.patches import Patch
+
+    handles = []
+    for (red, green, blue), word in zip((BLUE, ORANGE, NAVY), words, strict=True):
+        colour = f"#{red:02x}{green:02x}{blue:02x}"
+        handles.append(Patch(facecolor=colour, edgecolor="white" if (red, green, blue) == NAVY else colour, label=word))
+    handles[-1].set_hatch("////")
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=10)
+
+
+def _wrapped(title: str) -> str:
+    """A title broken into lines that fit over a tile."""
+    return fill(title, 24)
+
+
+def _range(values: np.ndarray) -> str:
+    """Smallest and largest gate of a stage; nothing to say of a module without this kind of gate."""
+    return f"{values.min():.2f}-{values.max():.2f}" if values.size else "none"
