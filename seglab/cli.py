@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"seglab: {one_line(error)}", file=sys.stderr)
         return 2
-    except RuntimeError as error:
-        if "memory" not in str(error).lower():
+    except (RuntimeError, MemoryError) as error:  # torch says it as a RuntimeError
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
         print("seglab: not enough memory; lower batch_size, size or model.width.", file=sys.stderr)
         return 2

@@ -145,6 +145,15 @@ def test_export_writes_half_precision_and_a_card(run, tmp_path, capsys):
     assert "must end in .safetensors" in complaint(capsys, "export", "--model", run, "--to", tmp_path / "small.onnx")
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_is_said_in_one_line(error, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("seglab.data.load_dataset", fail)
+    assert "not enough memory" in complaint(capsys, "train", "unet", "bce", "--dataset", "synthetic")
+
+
 def test_the_command_runs_as_its_own_process_and_sets_passive_waiting(tmp_path):
     script = "import os, sys; from seglab.cli import main; code = main(['list', 'models']); "
     script += "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules); sys.exit(code)"
