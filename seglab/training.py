@@ -221,9 +221,14 @@ def _step(
 
 
 def _total_loss(loss: Loss, outputs: Tensor | list[Tensor], target: Tensor) -> Tensor:
-    """The loss in float32; over several supervised outputs, their mean."""
+    """The loss, in float32 at least; over several supervised outputs, their mean."""
     outputs = [outputs] if isinstance(outputs, Tensor) else outputs
-    return torch.stack([loss(one.float(), target) for one in outputs]).mean()
+    return torch.stack([loss(_exact(one), target) for one in outputs]).mean()
+
+
+def _exact(logits: Tensor) -> Tensor:
+    """Logits in float32 at least: half precision is for the network, not for the loss."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _validate(model: Segmenter, loss: Loss, val: Cache, config: TrainConfig) -> dict[str, float]:
@@ -237,7 +242,7 @@ def _validate(model: Segmenter, loss: Loss, val: Cache, config: TrainConfig) -> 
             masks = torch.from_numpy(val.masks[start : start + config.batch_size]).long().to(device)
             with autocast(device, config.amp):
                 logits = model(images)
-            total += float(loss(logits.float(), masks)) * len(masks)
+            total += float(loss(_exact(logits), masks)) * len(masks)
             counts.append(metrics.counts(to_mask(logits), masks, model.num_classes).cpu())
     table = metrics.aggregate(torch.cat(counts))
     names = ("dice_fg_image", "iou_fg_image", "iou_fg_pooled", f"miou_{max(2, model.num_classes)}class_pooled")
