@@ -20,10 +20,10 @@ pytest.importorskip("gradio")
 import gradio as gr
 
 import app
-from seglab import build_model, serving
+from seglab import build_model, compare, serving
 from seglab.checkpoint import Description, save_model
 from seglab.cli import main as seglab_main
-from seglab.handlers import Handlers, speaking
+from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.images import ImageError
 from seglab.inference import Predictor
 from seglab.shown import Shown
@@ -361,3 +361,19 @@ def test_own_models_get_short_unique_names(model_file: Path) -> None:
 def test_missing_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["--models", "nowhere.safetensors"]) == 2
     assert capsys.readouterr().err.startswith("app.py: checkpoint nowhere.safetensors must exist")
+
+
+def test_examples_show_attention_winning_and_losing():
+    """The first pair of models on the page, on the examples with a mask: nobody may choose only those that please."""
+    handlers = Handlers(serving.load_models())
+    gains = []
+    for index in handlers.examples:
+        if EXAMPLES[index].has_mask:
+            picture, truth = handlers._example_files(index)
+            names = handlers.models_of(EXAMPLES[index].task)["value"]
+            result = compare(picture, {name: handlers.predictors[name] for name in names}, truth, attention=False)
+            gains.append(result.results[1].numbers["dice"] - result.results[0].numbers["dice"])
+    assert len(gains) == 4
+    assert gains[0] > 0.01
+    assert gains[1] < -0.01
+    assert gains[2] < -0.01
