@@ -257,7 +257,8 @@ def split_pairs(
 ) -> Splits:
     """Three-way split by group, from `file` (a splits.json) if it exists, else drawn from `seed`.
 
-    Whole groups are dealt in random order until a part has its share, so parts are right to within one group.
+    Whole groups are dealt in random order until a part has its share, so parts are right to within one group. With
+    three groups or more, no part stays empty that has a share.
 
     Args:
         data: The whole dataset.
@@ -278,13 +279,24 @@ def split_pairs(
         groups.setdefault(pair.group, []).append(pair)
     order = np.random.default_rng(seed).permutation(len(groups))
     members = list(groups.values())
-    ends = np.cumsum(shares)[:2] * len(data.pairs)
-    parts: tuple[list[Pair], ...] = ([], [], [])
+    parts = _deal([members[index] for index in order], numbers)
+    return Splits(*(replace(data, pairs=tuple(sorted(pair for group in part for pair in group))) for part in parts))
+
+
+def _deal(groups: Sequence[list[Pair]], shares: Sequence[float]) -> tuple[list[list[Pair]], ...]:
+    """Groups in order to three parts by their shares; of very few, each part that wants one gets one if it can."""
+    total = sum(map(len, groups))
+    ends = np.cumsum(shares)[:2] * total
+    parts: tuple[list[list[Pair]], ...] = ([], [], [])
     dealt = 0
-    for index in order:
-        parts[int(np.searchsorted(ends, dealt + len(members[index]) / 2))].extend(members[index])
-        dealt += len(members[index])
-    return Splits(*(replace(data, pairs=tuple(sorted(part))) for part in parts))
+    for group in groups:
+        parts[int(np.searchsorted(ends, dealt + len(group) / 2))].append(group)
+        dealt += len(group)
+    for part, share in zip(parts, shares, strict=True):
+        richest = max(parts, key=len)
+        if share > 0 and not part and len(richest) > 1:
+            part.append(richest.pop())
+    return parts
 
 
 def _read_split_file(file: Path, data: PairedFolder) -> list[list[str]]:

@@ -110,6 +110,13 @@ def test_shares_that_are_no_three_parts_of_one_are_refused(shares):
 # --- groups
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, 6])
+def test_no_part_of_a_few_pictures_stays_empty(count):
+    data = pairs({f"g{i}": 1 for i in range(count)})
+    assert min(len(part) for part in split_pairs(data)) >= 1
+    assert [len(part) for part in split_pairs(data, shares=(0.5, 0.5, 0.0))][2] == 0
+
+
 def test_table_keeps_pictures_of_one_group_on_one_side(tmp_path):
     write(tmp_path, NAMES)
     rows = "".join(f"{name},g{index // 4}\n" for index, name in enumerate(NAMES))
