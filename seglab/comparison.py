@@ -42,6 +42,7 @@ METRICS = {  # name: (title, decimals, whether it needs the truth)
 
 
 RATIOS = ("dice", "iou", "precision", "recall")
+SETTINGS = ("time_ms", "input_px")
 DIFFERENCE = "Difference"
 
 
@@ -163,8 +164,8 @@ class Comparison:
                 result.name: missing if value is None else f"{value:.{decimals}f}"
                 for result, value in zip(self.results, values, strict=True)
             }
-            if len(values) == 2:
-                row[DIFFERENCE] = _difference(values[0], values[1], decimals)
+            if len(values) == 2:  # of one run's time and of the input side a difference says nothing about the models
+                row[DIFFERENCE] = "" if name in SETTINGS else _difference(values[0], values[1], decimals)
             rows.append(row)
         return rows
 

@@ -17,6 +17,7 @@ CSS = """
 #examples button { flex: 0 1 auto; min-width: 0; }
 #pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
             gap: 12px; align-items: end; }
+#pictures > :not(:has(img)) { align-self: start; }
 #pictures > .column, #pictures > div { min-width: 0 !important; }
 #pictures img { object-fit: contain; }
 #numbers { overflow-x: auto; }
