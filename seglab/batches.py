@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seglab import augmentation
 from seglab.contract import IGNORE_INDEX
-from seglab.data import Dataset
+from seglab.data import Dataset, picture_digest
 from seglab.inference import Box, letterbox, to_batch
 
 __all__ = ["Batch", "Cache", "batches"]
@@ -45,6 +45,7 @@ class Cache:
         images: (N, S, S, 3) uint8.
         masks: (N, S, S) uint8; the letterbox's padding is IGNORE_INDEX.
         names: Names of the pictures, in order.
+        pictures: Digest of each picture without its mask, see `seglab.data.picture_digest`.
         digests: Fingerprint of each picture and mask by name, in order; a name met again gets its index behind it.
 
     Example:
@@ -61,6 +62,7 @@ class Cache:
         self.masks = np.empty((len(data), size, size), np.uint8)
         self.boxes = [Box(0, 0, size, size, size, size)] * len(data)
         self.names = [""] * len(data)
+        self.pictures = [""] * len(data)
         digests = [""] * len(data)
 
         def fill(index: int) -> None:
@@ -70,6 +72,7 @@ class Cache:
             self.images[index], self.boxes[index] = letterbox(np.ascontiguousarray(image), size)
             self.masks[index] = letterbox(mask, size, fill=IGNORE_INDEX, nearest=True)[0]
             self.names[index] = sample.name
+            self.pictures[index] = picture_digest(sample.image)
             digests[index] = hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()[:16]
 
         with ThreadPoolExecutor(max(1, workers)) as pool:

@@ -103,7 +103,7 @@ def _add_model_commands(command: Callable[..., argparse.ArgumentParser]) -> None
 
     sub = command(compare, "compare models on a test set or on one picture")
     sub.add_argument("models", nargs="+", help="two or more checkpoints or run folders")
-    sub.add_argument("--data", help="dataset whose test part is scored")
+    sub.add_argument("--data", nargs="+", default=[], help="folders whose test parts are scored, data.NAME=VALUE")
     sub.add_argument("--dataset", default="folder", help="its layout (default: folder)")
     sub.add_argument("--image", help="one picture")
     sub.add_argument("--truth", help="its mask, or labelme JSON")

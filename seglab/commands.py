@@ -37,13 +37,13 @@ def train(arguments: argparse.Namespace) -> int:
     num_classes = 1 if classes == 2 and arguments.loss.startswith("bce") else classes
     torch.manual_seed(config.seed)
     model = seglab.build_model(arguments.model, num_classes, **knobs)
-    earlier: list[str] = []
+    parent: dict[str, Any] = {}
     if arguments.init:
         start = Path(arguments.init)
         first = load_into(start / "best.safetensors" if start.is_dir() else start, model)
-        earlier = list(first.card.get("commands", [f"started from {start.name}, whose history is not recorded"]))
+        parent = {"commands": [f"started from {start.name}, whose history is not recorded"], **first.card}
     out = Path(arguments.out or f"runs/{arguments.model}-{arguments.loss}")
-    card = _card(arguments, roots, splits, config.to_dict(), earlier)
+    card = _card(arguments, roots, splits, config.to_dict(), parent)
     fit, val, _ = splits
     predictor = seglab.train(
         model, loss, fit, val, config, out=out, card=card, on_epoch=lambda row: print(describe(row), flush=True)
@@ -58,7 +58,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _card(
-    arguments: argparse.Namespace, roots: Sequence[str], splits: Any, config: dict[str, Any], earlier: list[str]
+    arguments: argparse.Namespace, roots: Sequence[str], splits: Any, config: dict[str, Any], parent: dict[str, Any]
 ) -> dict[str, Any]:
     """What a reader of the checkpoint wants to know of how it came about, from the first command on."""
     import torch
@@ -74,7 +74,8 @@ def _card(
             "val": len(splits.val),
             "test": len(splits.test),
         },
-        "commands": [*earlier, _command(arguments.words, roots)],
+        "commands": [*parent.get("commands", []), _command(arguments.words, roots)],
+        "trained_on": parent.get("trained_on", []),
         "config": config,
         "loss": arguments.loss,
         "versions": {"seglab": installed_version(), "torch": str(torch.__version__)},
@@ -136,7 +137,7 @@ def compare(arguments: argparse.Namespace) -> int:
     """Compare models, on test pictures with a paired test, or on one picture with all views."""
     import seglab
 
-    if arguments.image is None and arguments.data is None:
+    if arguments.image is None and not arguments.data:
         raise ValueError("compare needs --data FOLDER for a whole test set, or --image FILE for one picture.")
     predictors = {Path(path).stem if Path(path).is_file() else Path(path).name: seglab.Predictor.load(path)
                   for path in arguments.models}  # fmt: skip
@@ -149,9 +150,13 @@ def compare(arguments: argparse.Namespace) -> int:
         if arguments.out:
             print(comparison.to_zip(Path(arguments.out)))
         return 0
-    splits = _load([arguments.data], arguments.dataset, {})
+    roots, settings = _sort_items(arguments.data)
+    splits = _load(roots, arguments.dataset, _values(settings.get("data", [])))
     reports = {name: seglab.evaluate(one, splits.test) for name, one in predictors.items()}
     print(f"test part, {len(splits.test)} pictures, split {splits.fingerprint()}")
+    for name, report in reports.items():
+        if "trained_on" in report.notes:
+            print(f"{name}: {report.notes['trained_on']}.")
     print(_side_by_side(reports))
     return 0
 

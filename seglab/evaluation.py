@@ -13,7 +13,7 @@ import torch
 
 from seglab import metrics
 from seglab.contract import IGNORE_INDEX
-from seglab.data import Dataset
+from seglab.data import Dataset, picture_digest
 from seglab.files import atomic_text
 from seglab.inference import Predictor
 
@@ -134,7 +134,7 @@ def evaluate(
     """Predict every picture of a dataset and count, at each picture's own size.
 
     Pictures whose mask and prediction are both empty have no Dice: they are left out of its mean and counted in the
-    notes.
+    notes. So is how many of the pictures the model was trained on, if its checkpoint tells.
 
     Args:
         predictor: The model.
@@ -153,10 +153,12 @@ def evaluate(
         raise ValueError(
             f"the data set must have the model's {classes} classes; got {len(data.classes)}: {data.classes}."
         )
-    names, counts, distances = [], [], []
+    names, counts, distances, fitted = [], [], [], 0
+    trained_on = _trained_on(predictor)
     for index in range(len(data)):
         sample = data[index]
         image = np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy())
+        fitted += picture_digest(sample.image) in trained_on
         if corruption is not None:
             image = corruption(image, index)
         pred = torch.from_numpy(predictor(image).mask)[None]
@@ -169,12 +171,21 @@ def evaluate(
     table = torch.stack(counts)
     both_empty = int((table[:, 1:, :].sum((1, 2)) + table[:, :, 1:].sum((1, 2)) == 0).sum())
     notes = {"size": "each picture's own", "both_empty": f"{both_empty} pictures, left out of per-image Dice and IoU"}
+    if fitted:
+        notes["trained_on"] = f"{fitted} of these pictures were in the model's training set; its scores here flatter it"
     if classes == 2:
         notes["threshold"] = "0.5"
     if corruption is not None:
         notes["corruption"] = getattr(corruption, "__name__", type(corruption).__name__)
     far = torch.tensor(distances, dtype=torch.float64)
     return Report(predictor.name, tuple(names), tuple(data.classes), table, far, notes)
+
+
+def _trained_on(predictor: Predictor) -> frozenset[str]:
+    """Digests of the pictures the model was fitted to, as far as its checkpoint tells."""
+    card = predictor.description.card if predictor.description else {}
+    told = card.get("trained_on", [])
+    return frozenset(told if isinstance(told, list) else [])
 
 
 def _distance(pred: torch.Tensor, target: torch.Tensor) -> float:

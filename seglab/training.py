@@ -3,8 +3,8 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,7 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
         val = Cache(val_data, config.size, workers=config.workers)
         facts = facts_of(model, loss, config, fit, val, device)
         _resume(out, state, facts, resume)
+        description = _with_pictures(description, fit.pictures)
         atomic_text(out / "run.json", json.dumps({k: v for k, v in facts.items() if k != "digests"}, indent=1) + "\n")
         write_history(out, state.history, config.freeze_epochs)  # a kill may have come between last.pt and these
         while state.epoch < config.epochs and not _out_of_patience(state, config):
@@ -333,6 +334,12 @@ def _describe(model: Segmenter, data: Dataset, config: TrainConfig, card: Mappin
     description = Description(model.name, dict(model.knobs), model.num_classes, classes, config.size, title, facts)
     description_text(description)  # a card that JSON cannot hold is refused now, not after the first epoch
     return description
+
+
+def _with_pictures(description: Description, pictures: Sequence[str]) -> Description:
+    """The description with the digests of all pictures fitted to, so that a later evaluation can notice them."""
+    earlier = description.card.get("trained_on", [])
+    return replace(description, card=description.card | {"trained_on": sorted({*earlier, *pictures})})
 
 
 def _save(

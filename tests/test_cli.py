@@ -109,6 +109,33 @@ def test_evaluate_prints_and_saves_every_definition(run, tmp_path, capsys):
         assert name in out.read_text()
 
 
+def test_compare_scores_models_side_by_side_and_notes_pictures_trained_on(run, tmp_path, capsys):
+    half = tmp_path / "half.safetensors"
+    main(["export", "--model", str(run), "--to", str(half)])
+    capsys.readouterr()
+    models = ["compare", str(run), str(half), "--dataset", "synthetic", "--data", "data.size=32"]
+    assert main([*models, "data.count=12"]) == 0
+    text = capsys.readouterr().out
+    assert "| score | tiny | half |" in text
+    assert "dice_fg_image, tiny (first) against half (second): " in text
+    assert "training set" not in text
+    assert main([*models, "data.count=[2,2,12]"]) == 0
+    assert "training set" not in capsys.readouterr().out  # the parts share no picture, whatever their size
+
+
+def test_compare_shows_one_picture_and_packs_its_views(run, photo, tmp_path, capsys):
+    half = tmp_path / "half.safetensors"
+    main(["export", "--model", str(run), "--to", str(half)])
+    capsys.readouterr()
+    arguments = ["compare", str(run), str(half), "--image", str(photo), "--out", str(tmp_path / "all.zip")]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "agree on" in text
+    assert "| Dice | no mask | no mask |" in text
+    assert (tmp_path / "all.zip").stat().st_size > 1000
+    assert "needs --data FOLDER" in complaint(capsys, "compare", run, half)
+
+
 def test_predict_writes_masks_at_the_pictures_own_size(run, photo, tmp_path, capsys):
     out = tmp_path / "masks"
     assert main(["predict", str(photo), "--model", str(run), "--out", str(out)]) == 0

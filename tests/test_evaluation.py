@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import seglab
 from seglab.contract import IGNORE_INDEX, Sample
+from seglab.data import Joined
 from seglab.evaluation import Report, evaluate
 from seglab.inference import Predictor
 from seglab.models import Segmenter
@@ -247,3 +249,14 @@ def test_file_holds_the_form_its_ending_names(tmp_path, ending):
 def test_other_endings_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"report file must end in .json, .csv or .md; got r.txt"):
         report([[[4, 1], [0, 3]]]).save(tmp_path / "r.txt")
+
+
+def test_pictures_the_model_was_trained_on_are_counted(tmp_path):
+    data = seglab.load_dataset("synthetic", count=(4, 2, 3), size=(32, 32))
+    model, config = seglab.build_model("unet", 1, width=4), seglab.TrainConfig(epochs=1, size=32, workers=0)
+    best = seglab.train(model, seglab.build_loss("bce_dice"), data.train, data.val, config, out=tmp_path / "run")
+    mixed = Joined((data.test, data.train), ("a", "b"))
+    assert "trained_on" not in seglab.evaluate(best, data.test).notes
+    assert seglab.evaluate(best, mixed).notes["trained_on"].startswith("4 of these pictures")
+    loaded = seglab.Predictor.load(tmp_path / "run")
+    assert "4 of these pictures" in seglab.evaluate(loaded, mixed).to_markdown()

@@ -23,7 +23,7 @@ from seglab.images import read_image, read_mask
 
 __all__ = [
     "Dataset", "Joined", "Pair", "PairedFolder", "Splits", "groups_of", "join", "list_datasets", "load_dataset",
-    "pair_files", "pictures_of", "split_pairs",
+    "pair_files", "picture_digest", "pictures_of", "split_pairs",
 ]  # fmt: skip
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -297,6 +297,16 @@ def _deal(groups: Sequence[list[Pair]], shares: Sequence[float]) -> tuple[list[l
         if share > 0 and not part and len(richest) > 1:
             part.append(richest.pop())
     return parts
+
+
+def picture_digest(image: torch.Tensor) -> str:
+    """First 16 hex digits of the SHA-256 of a picture's pixels, (3, H, W) uint8: the same picture under any name.
+
+    Example:
+        >>> picture_digest(torch.zeros(3, 2, 2, dtype=torch.uint8))
+        '15ec7bf0b50732b4'
+    """
+    return hashlib.sha256(image.permute(1, 2, 0).numpy().tobytes()).hexdigest()[:16]
 
 
 def _read_split_file(file: Path, data: PairedFolder) -> list[list[str]]:
