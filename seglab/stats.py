@@ -41,7 +41,8 @@ class Difference:
         if self.low > 0 and self.p < 0.05:
             return f"the second is better, by {self.mean:.3f} {numbers}"
         if self.high < 0 and self.p < 0.05:
-            return f"the first is better, by {-self.mean:.3f} {numbers}"
+            turned = f"(95 % interval {-self.high:.3f} to {-self.low:.3f}, p = {self.p:.4f}, n = {self.n})"
+            return f"the first is better, by {-self.mean:.3f} {turned}"
         return f"no difference was shown: {self.mean:+.3f} {numbers}; less than {self.detectable:.3f} could be missed"
 
 

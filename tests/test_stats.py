@@ -34,6 +34,7 @@ def test_swapping_the_models_turns_the_sign_and_the_verdict():
     assert there.mean == pytest.approx(-back.mean)
     assert there.verdict().startswith("the second is better")
     assert back.verdict().startswith("the first is better")
+    assert back.verdict().removeprefix("the first") == there.verdict().removeprefix("the second")
 
 
 def test_detectable_difference_is_its_formula():
