@@ -52,7 +52,7 @@ class Colour(nn.Module):
         self.scale = nn.Parameter(torch.tensor(24.0))
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        return (batch[:, self.channel : self.channel + 1] - batch[:, 1:2] - 0.25) * self.scale
+        return (batch[:, self.channel : self.channel + 1] - batch[:, 1:2] - 0.08) * self.scale
 
 
 def missing(reason: str) -> None:

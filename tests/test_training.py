@@ -344,7 +344,9 @@ def test_listed_model_comes_back_from_the_run_folder_with_its_card(fit, small_un
     first = fit(small_unet(), card={"title": "Mine", "data": {"n": 5}}, lr=1e-3)
     second = Predictor.load(tmp_path / "run")
     assert second.name == first.name == "Mine"
-    assert second.description.card == {"data": {"n": 5}}
+    card = second.description.card
+    assert card["data"] == {"n": 5}
+    assert len(card["trained_on"]) == len(set(card["trained_on"])) > 1  # a digest of each picture fitted to
     assert second.size == 32
     assert second.classes == ("background", "object 1")
     picture = torch.rand(1, 3, 32, 32)
