@@ -78,7 +78,7 @@ def write_card(path: Path) -> None:
         f"- Data: {', '.join(data.get('roots', ['not recorded']))}; {data.get('train', '?')} pictures to train, "
         f"{data.get('val', '?')} to choose the best epoch, {data.get('test', '?')} to test; "
         f"split `{data.get('split', '?')}`",
-        *[f"- Trained from scratch by: `{c}`" if i == 0 else f"- then by: `{c}`" for i, c in enumerate(commands)],
+        *[f"- Trained by: `{c}`" if i == 0 else f"- then by: `{c}`" for i, c in enumerate(commands)],
         f"- Versions: {', '.join(f'{k} {v}' for k, v in card.get('versions', {}).items())}",
         f"- SHA-256 of the weights: `{description.sha256}`",
         "",

@@ -1,8 +1,8 @@
 """Colours that do not mislead, and the pictures drawn in them.
 
 The palette is told apart in normal vision and in the three kinds of colour blindness, also when blended over light
-and dark skin and steel: light blue, orange, and dark navy with white stripes (CIEDE2000 of at least 33 between two
-classes at opacity 0.55). Values are shown in cividis on a fixed scale, so that two models can be compared by eye.
+and dark skin and steel: light blue, orange, and dark navy with white stripes. Values are shown in cividis on a fixed
+scale, so that two models can be compared by eye.
 
 Reference:
     J. R. Nunez, C. R. Anderton and R. S. Renslow, "Optimizing colormaps with consideration for color vision

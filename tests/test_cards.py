@@ -46,7 +46,7 @@ def test_a_published_model_predicts_as_before_and_tells_its_scores(source, tmp_p
         "# Tiny",
         "split `ab12`",
         "| skin | 2 | 0.5000 (0.0000 to 1.0000)",
-        "scratch by: `seglab train x`",
+        "Trained by: `seglab train x`",
         "then by: `seglab train y`",
         "not a medical device",
     ):

@@ -99,7 +99,7 @@ def download(
     """Fetch a dataset, so that `load_dataset(name, out)` reads it.
 
     Folders that are there already are left alone: they appear only when they are whole. The ZIP files are deleted
-    once they are unpacked. ISIC 2018 needs about 30 GB while it is unpacked.
+    once they are unpacked. ISIC 2018 needs tens of gigabytes while it is unpacked.
 
     Args:
         name: `isic2016`, `isic2017`, `isic2018` or `sd900`. `ph2` raises the instructions.

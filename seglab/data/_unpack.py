@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 __all__ = ["unpack"]
 
-MAX_BYTES = 2**36  # 64 GiB unpacked; ISIC 2018's largest archive has about 11 GB
+MAX_BYTES = 2**36  # 64 GiB unpacked, far above any of the published archives
 MAX_FILES = 200_000
 
 
