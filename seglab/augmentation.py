@@ -26,7 +26,7 @@ class Parameters:
     noise_seed: int
 
 
-def draw(seed: int, epoch: int, index: int) -> Parameters:
+def draw(seed: int, epoch: int, index: int, *, rotation: float = 180.0, strength: float = 1.0) -> Parameters:
     """Parameters of one picture in one epoch.
 
     Rotation by any angle, flips, zoom 0.75 to 1.35, side ratio 0.8 to 1.25, shear up to 0.1, shift up to 0.1 of the
@@ -36,26 +36,30 @@ def draw(seed: int, epoch: int, index: int) -> Parameters:
         seed: Seed of the run, 0 or above.
         epoch: Epoch, from 0.
         index: Index of the picture in the data set, from 0.
+        rotation: Largest turn in degrees, either way, in [0, 180]. Below 180 flips go upside down too, so that a
+            texture keeps its direction and is still seen from both sides; at 180 that would add nothing.
+        strength: Share of every other range above, in [0, 1]; flips stay.
 
     Example:
         >>> draw(0, 1, 2).noise_seed == draw(0, 1, 2).noise_seed, draw(0, 1, 2).noise_seed == draw(0, 2, 2).noise_seed
         (True, False)
     """
     rng = np.random.Generator(np.random.PCG64([seed, epoch, index]))
-    angle = rng.uniform(-math.pi, math.pi)
+    angle = rng.uniform(-math.radians(rotation), math.radians(rotation))
     flip = rng.choice([-1.0, 1.0])
-    zoom = math.exp(rng.uniform(math.log(0.75), math.log(1.35)))
-    ratio = math.exp(rng.uniform(math.log(0.8), math.log(1.25)) / 2)
-    shear = rng.uniform(-0.1, 0.1)
-    shift = rng.uniform(-0.1, 0.1, 2)
+    flop = rng.choice([-1.0, 1.0]) if rotation < 180 else 1.0
+    zoom = math.exp(rng.uniform(math.log(0.75), math.log(1.35)) * strength)
+    ratio = math.exp(rng.uniform(math.log(0.8), math.log(1.25)) / 2 * strength)
+    shear = rng.uniform(-0.1, 0.1) * strength
+    shift = rng.uniform(-0.1, 0.1, 2) * strength
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    squeeze = np.array([[flip * ratio / zoom, shear], [0.0, 1 / (ratio * zoom)]])
+    squeeze = np.array([[flip * ratio / zoom, shear], [0.0, flop / (ratio * zoom)]])
     matrix = np.column_stack([turn @ squeeze, shift])
     return Parameters(
         matrix=matrix,
-        colour=_draw_colour(rng),
-        blur=float(rng.uniform(0.001, 0.006)) if rng.random() < 0.2 else 0.0,
-        noise=float(rng.uniform(0.005, 0.04)) if rng.random() < 0.2 else 0.0,
+        colour=_draw_colour(rng, strength),
+        blur=float(rng.uniform(0.001, 0.006)) * strength if rng.random() < 0.2 else 0.0,
+        noise=float(rng.uniform(0.005, 0.04)) * strength if rng.random() < 0.2 else 0.0,
         noise_seed=int(rng.integers(2**31)),
     )
 
@@ -112,12 +116,12 @@ def apply(
     return image, mask
 
 
-def _draw_colour(rng: np.random.Generator) -> np.ndarray:
+def _draw_colour(rng: np.random.Generator, strength: float) -> np.ndarray:
     """Brightness, contrast, saturation and warmth as one (3, 4) matrix on [0, 1]."""
-    brightness = rng.uniform(-0.1, 0.1)
-    contrast = math.exp(rng.uniform(math.log(0.75), math.log(1.33)))
-    saturation = rng.uniform(0.6, 1.4)
-    warmth = rng.uniform(-0.06, 0.06)
+    brightness = rng.uniform(-0.1, 0.1) * strength
+    contrast = math.exp(rng.uniform(math.log(0.75), math.log(1.33)) * strength)
+    saturation = 1 + rng.uniform(-0.4, 0.4) * strength
+    warmth = rng.uniform(-0.06, 0.06) * strength
     grey = np.full((3, 3), 1 / 3)
     mix = saturation * np.eye(3) + (1 - saturation) * grey
     mix = np.diag([1 + warmth, 1.0, 1 - warmth]) @ mix * contrast

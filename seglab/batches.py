@@ -6,7 +6,7 @@ step; since every draw depends only on (seed, epoch, index), their number and ti
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -19,7 +19,9 @@ from seglab.contract import IGNORE_INDEX
 from seglab.data import Dataset, picture_digest
 from seglab.inference import Box, letterbox, to_batch
 
-__all__ = ["Batch", "Cache", "batches"]
+__all__ = ["Batch", "Cache", "Draw", "batches"]
+
+Draw = Callable[[int], augmentation.Parameters]
 
 
 class Batch(NamedTuple):
@@ -90,15 +92,14 @@ class Cache:
         """Whether any pixel of any mask is of a class above 0."""
         return bool(((self.masks > 0) & (self.masks != IGNORE_INDEX)).any())
 
-    def batch(self, indices: tuple[int, ...], draw_from: tuple[int, int] | None = None) -> Batch:
-        """The pictures of these indices, augmented if `draw_from` = (seed, epoch) is given."""
-        pairs = [self._augmented(i, *draw_from) if draw_from else (self.images[i], self.masks[i]) for i in indices]
+    def batch(self, indices: tuple[int, ...], draw: Draw | None = None) -> Batch:
+        """The pictures of these indices, augmented by what `draw` gives for each index; None: as they are."""
+        pairs = [self._augmented(i, draw(i)) if draw else (self.images[i], self.masks[i]) for i in indices]
         images = to_batch(np.stack([image for image, _ in pairs]))
         masks = torch.from_numpy(np.stack([mask for _, mask in pairs])).long()
         return Batch(images, masks, indices)
 
-    def _augmented(self, index: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        parameters = augmentation.draw(seed, epoch, index)
+    def _augmented(self, index: int, parameters: augmentation.Parameters) -> tuple[np.ndarray, np.ndarray]:
         return augmentation.apply(self.images[index], self.masks[index], parameters, self._padding(index))
 
     def _padding(self, index: int) -> np.ndarray | None:
@@ -111,7 +112,9 @@ class Cache:
         return padding
 
 
-def batches(cache: Cache, *, batch_size: int, seed: int, epoch: int, augment: bool, workers: int) -> Iterator[Batch]:
+def batches(
+    cache: Cache, *, batch_size: int, seed: int, epoch: int, draw: Draw | None, workers: int
+) -> Iterator[Batch]:
     """One epoch of shuffled batches.
 
     A last batch of a single picture is left out when there are larger ones: batch norm cannot train on one value.
@@ -121,21 +124,20 @@ def batches(cache: Cache, *, batch_size: int, seed: int, epoch: int, augment: bo
         batch_size: Pictures in a batch, 1 or above; the last batch may have fewer.
         seed: Seed of the run, 0 or above.
         epoch: Epoch, from 0.
-        augment: Whether to augment.
+        draw: Index of a picture -> its augmentation in this epoch; None: pictures as they are.
         workers: Threads that work ahead; 0 works when asked.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(cache)).tolist()
     groups = [tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
     if batch_size > 1 and len(groups) > 1 and len(groups[-1]) == 1:
         groups.pop()
-    draw_from = (seed, epoch) if augment else None
     if workers == 0:
-        yield from (cache.batch(group, draw_from) for group in groups)
+        yield from (cache.batch(group, draw) for group in groups)
         return
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Batch]] = deque()
         for group in groups:
-            ahead.append(pool.submit(cache.batch, group, draw_from))
+            ahead.append(pool.submit(cache.batch, group, draw))
             if len(ahead) > workers + 1:
                 yield ahead.popleft().result()
         while ahead:

@@ -14,7 +14,7 @@ __all__ = ["TrainConfig"]
 SCHEDULES = ("constant", "cosine", "plateau", "poly")
 OPTIMIZERS = ("adam", "adamw")
 LOWEST = {"epochs": 1, "batch_size": 1, "size": 32, "save_every": 1, "workers": 0}
-HIGHEST = {"size": 8192, "seed": 2**63 - 1}
+HIGHEST = {"size": 8192, "seed": 2**63 - 1, "augment_rotation": 180, "augment_strength": 1}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +45,8 @@ class TrainConfig:
     ema: float = 0.0  # decay of the weights' moving average that is scored and saved; 0: the weights themselves
     grad_clip: float | None = None  # highest gradient norm; None: not clipped
     augment: bool = True
+    augment_rotation: float = 180.0  # degrees, largest turn; below 180 flips go upside down too (for directed texture)
+    augment_strength: float = 1.0  # share of the other ranges of augmentation (zoom, shear, shift, colour, blur, noise)
     amp: bool = True  # mixed precision where the hardware has it: bf16, on older GPUs fp16; elsewhere float32
     save_every: int = 5  # epochs between numbered checkpoints, besides best and last
     seed: int = 0

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from seglab import metrics
-from seglab.batches import Batch, Cache, batches
+from seglab import augmentation, metrics
+from seglab.batches import Batch, Cache, Draw, batches
 from seglab.checkpoint import (
     Description,
     description_text,
@@ -158,6 +159,15 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
         return _best(out, model, description)
 
 
+def _draw(config: TrainConfig, epoch: int) -> Draw | None:
+    """The augmentation of one epoch, by index of the picture."""
+    if not config.augment:
+        return None
+    return partial(
+        augmentation.draw, config.seed, epoch, rotation=config.augment_rotation, strength=config.augment_strength
+    )
+
+
 def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: TrainConfig) -> dict[str, float]:
     """One epoch of steps, the validation after it, and the state brought up to date."""
     frozen = state.epoch < config.freeze_epochs
@@ -169,7 +179,7 @@ def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: Tr
         batch_size=config.batch_size,
         seed=config.seed,
         epoch=state.epoch,
-        augment=config.augment,
+        draw=_draw(config, state.epoch),
         workers=config.workers,
     )
     total, seen = 0.0, 0

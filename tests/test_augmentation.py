@@ -215,3 +215,32 @@ def test_drawn_colours_keep_the_picture_recognisable():
 def test_other_shapes_are_refused(image, mask):
     with pytest.raises(ValueError, match=r"image must be \(S, S, 3\) with mask \(S, S\); got"):
         apply(np.zeros(image, np.uint8), np.zeros(mask, np.uint8), draw(0, 0, 0))
+
+
+def test_no_rotation_and_no_strength_leave_flips_alone():
+    draws = [draw(0, 0, index, rotation=0, strength=0) for index in range(64)]
+    signs = {(round(d.matrix[0, 0], 9), round(d.matrix[1, 1], 9)) for d in draws}
+    assert signs == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+    for drawn in draws:
+        assert np.allclose(np.abs(drawn.matrix), IDENTITY)
+        assert np.allclose(drawn.colour, PLAIN, atol=1e-6)
+        assert (drawn.blur, drawn.noise) == (0, 0)
+
+
+@pytest.mark.parametrize("rotation", [5.0, 30.0, 90.0])
+def test_rotation_stays_within_its_limit_and_comes_near_it(rotation):
+    matrices = [draw(0, 0, index, rotation=rotation, strength=0).matrix for index in range(400)]
+    angles = [math.degrees(math.asin(-m[0, 1] * np.sign(m[1, 1]))) for m in matrices]
+    assert max(map(abs, angles)) <= rotation
+    assert min(angles) < -0.95 * rotation
+    assert max(angles) > 0.95 * rotation
+
+
+def test_half_the_strength_is_half_of_every_range():
+    for index in range(50):
+        whole, half = (draw(0, 0, index, rotation=0, strength=share) for share in (1, 0.5))
+        assert np.allclose(half.matrix[:, 2], whole.matrix[:, 2] / 2)
+        zooms = [math.log(abs(np.linalg.det(drawn.matrix[:, :2]))) for drawn in (half, whole)]
+        assert zooms[0] == pytest.approx(zooms[1] / 2)
+        assert half.blur == pytest.approx(whole.blur / 2)
+        assert half.noise == pytest.approx(whole.noise / 2)

@@ -1,9 +1,12 @@
 """What a step is fed: every picture once an epoch, the same for any number of threads; nonsense is refused."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from seglab.augmentation import draw
 from seglab.batches import Batch, Cache, batches
 from seglab.contract import IGNORE_INDEX, Sample
 from seglab.inference import letterbox
@@ -16,7 +19,8 @@ def cache(pictures):
 
 def epoch_of(cache: Cache, epoch: int = 0, workers: int = 0, seed: int = 0, **changes: object) -> list[Batch]:
     settings = {"batch_size": 2, "augment": True} | changes
-    return list(batches(cache, seed=seed, epoch=epoch, workers=workers, **settings))
+    drawn = partial(draw, seed, epoch) if settings.pop("augment") else None
+    return list(batches(cache, seed=seed, epoch=epoch, workers=workers, draw=drawn, **settings))
 
 
 def equal(first: list[Batch], second: list[Batch]) -> bool:
@@ -107,7 +111,7 @@ def test_left_out_picture_is_another_one_each_epoch(cache):
 
 
 def test_stopping_early_leaves_no_thread_behind(cache):
-    feed = batches(cache, batch_size=1, seed=0, epoch=0, augment=True, workers=2)
+    feed = batches(cache, batch_size=1, seed=0, epoch=0, draw=partial(draw, 0, 0), workers=2)
     next(feed)
     feed.close()
     assert next(feed, None) is None
