@@ -12,6 +12,8 @@ from seglab import models
 from seglab.blocks import AttentionMap
 from seglab.models import Segmenter, build_model, list_models
 
+from .sizes import SMALL
+
 NAMES = list_models()
 PLACES = ["encoder", "bottleneck", "skip", "decoder"]
 
@@ -22,10 +24,9 @@ def accepted(name: str) -> dict[str, object]:
 
 
 def small(name: str, num_classes: int = 3, **knobs: object) -> Segmenter:
-    """The model as narrow as its knobs allow, always with the same weights."""
+    """The model as small as its knobs allow, always with the same weights."""
     torch.manual_seed(0)
-    width = {"width": 8} if "width" in accepted(name) else {}
-    return build_model(name, num_classes, **width, **knobs)
+    return build_model(name, num_classes, **SMALL.get(name, {}), **knobs)
 
 
 @pytest.fixture(scope="module", params=NAMES)
