@@ -1,54 +1,22 @@
-"""Building blocks that two or more models share: convolutions, CBAM, and the decoder of the U-Net family.
+"""CBAM, the mark that every gate carries, and where in a U-Net attention sits.
 
 Every gate passes through an `AttentionMap`, so that an explanation can find it by its type alone.
 
 Reference:
-    O. Ronneberger, P. Fischer and T. Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
-    MICCAI 2015. S. Woo, J. Park, J.-Y. Lee and I. S. Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018.
+    S. Woo, J. Park, J.-Y. Lee and I. S. Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from itertools import pairwise
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seglab.blocks._decoder import LoneSkip
 from seglab.contract import require_name
 
 CBAM_PLACES = ("encoder", "bottleneck", "skip", "decoder")
 CBAM_REDUCTION = {"original": 16, "compact": 8}  # the ratio each style is published with
-UPSAMPLING = ("transposed", "bilinear")
-
-SkipBuilder = Callable[[int, int, int], nn.Module]
-"""(channels of the skip, of the next deeper encoder map, of the up-sampled map) -> module called with these maps."""
-
-
-class ConvBlock(nn.Sequential):
-    """Two 3x3 convolutions, each followed by batch normalisation and ReLU: (N, C, H, W) -> (N, C_out, H, W).
-
-    The convolutions have no bias, because the normalisation after them would cancel it.
-
-    Args:
-        in_channels: Channels of the input, at least 1.
-        out_channels: Channels of the output, at least 1.
-        hidden_channels: Channels between the two convolutions; None takes `out_channels`.
-
-    Example:
-        >>> ConvBlock(3, 8)(torch.zeros(2, 3, 5, 7)).shape
-        torch.Size([2, 8, 5, 7])
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, hidden_channels: int | None = None) -> None:
-        hidden = hidden_channels or out_channels
-        super().__init__(
-            nn.Conv2d(in_channels, hidden, 3, padding=1, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(hidden, out_channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-        )
 
 
 class AttentionMap(nn.Identity):
@@ -238,126 +206,3 @@ class CBAMPlacement:
     def decoder(self, channels: int) -> nn.Module:
         """The module for an up-sampled map of that many channels."""
         return self.at("decoder", channels)
-
-
-class LoneSkip(nn.Module):
-    """A skip that looks at nothing but itself: `block` is applied to it, its neighbours are left out.
-
-    Args:
-        block: Maps (N, C, H, W) to (N, C, H, W).
-
-    Example:
-        >>> LoneSkip(nn.ReLU())(torch.tensor([-1.0, 2.0]), None, None)
-        tensor([0., 2.])
-    """
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, skip: Tensor, deeper: Tensor, up: Tensor) -> Tensor:
-        """What the decoder receives: (N, C, H, W) -> (N, C, H, W)."""
-        passed: Tensor = self.block(skip)
-        return passed
-
-
-class DecoderLevel(nn.Module):
-    """One step up: enlarge by two, attend, join the skip, convolve.
-
-    Args:
-        up: Doubles height and width.
-        attend: Applied to the enlarged map; keeps its shape.
-        skip: Called with the skip, the next deeper encoder map and the enlarged map; keeps the skip's shape.
-        block: Applied to skip and enlarged map, concatenated in this order.
-
-    Example:
-        >>> level = DecoderLevel(nn.Upsample(scale_factor=2), nn.Identity(), LoneSkip(nn.Identity()), ConvBlock(5, 4))
-        >>> deeper = torch.zeros(2, 3, 4, 4)
-        >>> level(torch.zeros(2, 2, 8, 8), deeper, below=deeper).shape
-        torch.Size([2, 4, 8, 8])
-    """
-
-    def __init__(self, up: nn.Module, attend: nn.Module, skip: nn.Module, block: nn.Module) -> None:
-        super().__init__()
-        self.up, self.attend, self.skip, self.block = up, attend, skip, block
-
-    def forward(self, skip: Tensor, deeper: Tensor, below: Tensor) -> Tensor:
-        """This level's map: skip (N, C, H, W), below (N, C', H/2, W/2) -> (N, C_out, H, W)."""
-        up = self.attend(self.up(below))
-        joined: Tensor = self.block(torch.cat([self.skip(skip, deeper, up), up], dim=1))
-        return joined
-
-
-class UNetDecoder(nn.Module):
-    """The right-hand side of every U-Net here; what happens to a skip is the caller's idea.
-
-    Args:
-        channels: Channels of the encoder's maps, finest first; the last is the bottleneck.
-        widths: Channels of the decoder's maps, finest first, one fewer than `channels`.
-        upsampling: "transposed" halves the channels with a learned 2x2 convolution of stride 2, "bilinear" keeps them
-            and has no parameters.
-        block: Builds the convolutions of a level from (channels in, channels out).
-        skip: Builds the module of each skip.
-        attend: Builds what follows each up-sampling from its channels; it keeps the shape.
-
-    Raises:
-        ValueError: If `upsampling` is unknown.
-
-    Example:
-        >>> plain = CBAMPlacement()
-        >>> decoder = UNetDecoder((4, 8), (4,), upsampling="bilinear", skip=plain.skip, attend=plain.decoder)
-        >>> [m.shape for m in decoder([torch.zeros(2, 4, 6, 6), torch.zeros(2, 8, 3, 3)])]
-        [torch.Size([2, 4, 6, 6])]
-
-    Reference:
-        Ronneberger et al., "U-Net", MICCAI 2015, fig. 1.
-        Differs: the paper crops its skips, because its convolutions have no padding; ours have. Bilinear up-sampling
-        does not align corners, so it does not depend on the size of the picture.
-    """
-
-    def __init__(
-        self,
-        channels: Sequence[int],
-        widths: Sequence[int],
-        *,
-        upsampling: str,
-        skip: SkipBuilder,
-        attend: Callable[[int], nn.Module],
-        block: Callable[[int, int], nn.Module] = ConvBlock,
-    ) -> None:
-        super().__init__()
-        require_name("upsampling", upsampling, UPSAMPLING)
-        self.levels = nn.ModuleList()
-        below = channels[-1]
-        for (fine, deeper), width in reversed(list(zip(pairwise(channels), widths, strict=True))):
-            up = _transposed(below) if upsampling == "transposed" else _bilinear()
-            up_channels = below // 2 if upsampling == "transposed" else below
-            self.levels.append(
-                DecoderLevel(up, attend(up_channels), skip(fine, deeper, up_channels), block(fine + up_channels, width))
-            )
-            below = width
-
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Maps of all levels, coarsest first; the last has the size of the finest of the encoder's `features`.
-
-        Args:
-            features: Encoder maps, finest first, each (N, C, H, W) and half as high and wide as the one before.
-
-        Returns:
-            One map per level, (N, widths[i], H, W).
-        """
-        below, maps = features[-1], []
-        for level, (fine, deeper) in zip(self.levels, reversed(list(pairwise(features))), strict=True):
-            below = level(fine, deeper, below)
-            maps.append(below)
-        return maps
-
-
-def _transposed(channels: int) -> nn.Module:
-    """Learned doubling of height and width that halves the channels."""
-    return nn.ConvTranspose2d(channels, channels // 2, kernel_size=2, stride=2)
-
-
-def _bilinear() -> nn.Module:
-    """Doubling of height and width without parameters."""
-    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
