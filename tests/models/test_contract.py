@@ -79,7 +79,8 @@ def test_docstring_has_a_reference_and_says_what_differs(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_reaches_every_parameter(name: str) -> None:
     model = small(name).train()
-    sum(each.square().mean() for each in outputs(model(torch.rand(2, 3, 64, 64)))).backward()
+    side = max(64, 2 * model.stride)  # so that the deepest map has more than one pixel
+    sum(each.square().mean() for each in outputs(model(torch.rand(2, 3, side, side)))).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.abs().sum() > 0, key
