@@ -3,12 +3,13 @@
 What holds for every loss of this folder, so that no docstring has to repeat it:
 
 * `logits` are raw scores, (N, K, H, W): K = 1 is binary (sigmoid), K >= 2 are exclusive classes (softmax). `target`
-  holds class indices, (N, H, W), integer. The result is a scalar of at least 0, and 0 or close to it if perfect.
+  holds class indices, (N, H, W), integer. The result is a scalar of at least 0, and 0 or close to it if perfect,
+  except for the two exponential losses, which stop at 1/e times their weights.
 * Pixels whose `target` is `ignore_index` leave every sum. If nothing is known, the loss is 0 and so is its gradient.
-* `bce`, `ce` and `focal` average over all known pixels of the batch. The overlap losses (`dice`, `tversky` and what
-  is built on them) form their ratio per image and class, then average over classes and images (`reduce="image"`), so
-  that a small object counts as much as a large one. `reduce="batch"` sums over the batch first. An image without a
-  known pixel counts as an image of loss 0.
+* `bce`, `ce`, `focal` and `exponential` average over all known pixels of the batch. The overlap losses (`dice`,
+  `tversky` and what is built on them) form their ratio per image and class, then average over classes and images
+  (`reduce="image"`), so that a small object counts as much as a large one. `reduce="batch"` sums over the batch first.
+  So do `structure` and `adaptive_exponential`. An image without a known pixel counts as an image of loss 0.
 * `smooth`, in pixels, at least 0, is added to both sides of a ratio. A class that is absent from an image is not
   skipped: its loss is 0 when nothing is predicted there, and it rises towards 1 with every wrong pixel.
 * Half precision logits are computed in float32, float64 stays float64.
@@ -25,13 +26,15 @@ import torch
 from torch import Tensor
 
 from seglab.contract import require_name
-from seglab.losses._compound import bce_dice, ce_dice, dice_focal
+from seglab.losses._compound import bce_dice, ce_dice, compound, dice_focal
+from seglab.losses._exponential import adaptive_exponential, exponential
 from seglab.losses._overlap import dice, focal_tversky, tversky
 from seglab.losses._pixel import bce, ce, focal
+from seglab.losses._structure import structure
 
 __all__ = [
-    "bce", "bce_dice", "build_loss", "ce", "ce_dice", "dice", "dice_focal", "focal", "focal_tversky", "list_losses",
-    "tversky",
+    "adaptive_exponential", "bce", "bce_dice", "build_loss", "ce", "ce_dice", "compound", "dice", "dice_focal",
+    "exponential", "focal", "focal_tversky", "list_losses", "structure", "tversky",
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from seglab.contract import IGNORE_INDEX
-from seglab.losses._counting import overlap, power, require_at_least, soft_counts
+from seglab.losses._counting import overlap, power, require_at_least, require_flag, soft_counts
 
 
 def dice(
@@ -35,6 +35,7 @@ def dice(
         positives: a perfect prediction with half the pixels ignored costs .168 there, 0 here.
     """
     require_at_least("smooth", smooth, 0)
+    require_flag("include_background", include_background)
     tp, fp, fn = soft_counts(logits, target, reduce, ignore_index)
     first = 0 if include_background or tp.shape[1] == 1 else 1
     return overlap(tp, (fp + fn) / 2, smooth / 2)[:, first:].mean()
@@ -65,7 +66,8 @@ def tversky(
     Reference:
         S. S. M. Salehi, D. Erdogmus, A. Gholipour, "Tversky loss function for image segmentation using 3D fully
         convolutional deep networks", MLMI 2017.
-        Differs: smooth is ours.
+        Differs: smooth is ours, and the paper takes the lesion's index only, which is K = 1 here. With K = 2 the mean
+        over both classes softens a skewed price: what misses the object is a false positive of the background.
     """
     return _tversky(logits, target, (alpha, beta, smooth), reduce, ignore_index).mean()
 
@@ -95,7 +97,8 @@ def focal_tversky(
     Reference:
         N. Abraham, N. M. Khan, "A Novel Focal Tversky Loss Function with Improved Attention U-Net for Lesion
         Segmentation", ISBI 2019.
-        Differs: in the paper alpha prices misses and beta false positives, and classes are summed, not averaged.
+        Differs: in the paper alpha prices misses and beta false positives (0.7 and 0.3, so the defaults agree), and
+        classes are summed, not averaged.
     """
     require_at_least("gamma", gamma, 1e-3)  # 1 / gamma must stay finite
     return power(_tversky(logits, target, (alpha, beta, 0.5), reduce, ignore_index), 1 / gamma).mean()

@@ -7,7 +7,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seglab.contract import IGNORE_INDEX
-from seglab.losses._counting import mean, one_hot, pixel_ce, power, prepare, require_at_least
+from seglab.losses._counting import (
+    mean,
+    one_hot,
+    pixel_ce,
+    pixel_weights,
+    power,
+    prepare,
+    require_at_least,
+    require_flag,
+)
 
 
 def bce(logits: Tensor, target: Tensor, *, ignore_index: int = IGNORE_INDEX) -> Tensor:
@@ -54,11 +63,7 @@ def ce(
     logits, target, known = prepare(logits, target, ignore_index)
     if class_weights is None:
         return mean(pixel_ce(logits, target), known)
-    classes = max(2, logits.shape[1])
-    weights = torch.as_tensor(class_weights, dtype=logits.dtype, device=logits.device)
-    if weights.shape != (classes,):
-        raise ValueError(f"class_weights must hold max(2, K) = {classes} numbers; got {class_weights!r}.")
-    return mean(pixel_ce(logits, target), known * weights[target])
+    return mean(pixel_ce(logits, target), known * pixel_weights(logits, target, class_weights))
 
 
 def focal(
@@ -89,6 +94,7 @@ def focal(
         any class weight; code that weighs the cross-entropy first gets p_t = p^w.
     """
     require_at_least("gamma", gamma, 0)
+    require_flag("uniform_alpha", uniform_alpha)
     if alpha is not None:
         require_at_least("alpha", alpha, 0, 1)
     logits, target, known = prepare(logits, target, ignore_index)
