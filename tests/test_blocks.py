@@ -148,7 +148,7 @@ def test_attention_gradients_are_right() -> None:
         (lambda: CBAMPlacement(["skip", 3]), "cbam must be one of .* got 3"),
         (lambda: CBAMPlacement(None), "cbam must be a place or several of .*; got None"),
         (lambda: CBAMPlacement((), "big"), "cbam_style must be one of"),
-        (lambda: decoder("nearest"), "upsampling must be one of bilinear, transposed; got 'nearest'"),
+        (lambda: decoder("nearest"), "upsampling must be one of bilinear, convolution, transposed; got 'nearest'"),
     ],
 )
 def test_wrong_values_are_named(build: object, words: str) -> None:
@@ -170,7 +170,7 @@ def features() -> list[torch.Tensor]:
     return [torch.rand(2, 4, 24, 16), torch.rand(2, 8, 12, 8), torch.rand(2, 16, 6, 4)]
 
 
-@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear", "convolution"])
 def test_decoder_returns_one_map_per_level_coarsest_first(upsampling: str) -> None:
     maps = decoder(upsampling)(features())
     assert [tuple(m.shape) for m in maps] == [(2, 8, 12, 8), (2, 4, 24, 16)]
@@ -190,3 +190,30 @@ def test_decoder_shows_each_skip_its_neighbours() -> None:
 
     decoder("transposed", skip)(features())
     assert built == seen == [(8, 16, 8, True), (4, 8, 4, True)]
+
+
+def test_enlarged_maps_take_the_asked_channels() -> None:
+    seen, plain = [], CBAMPlacement()
+
+    def skip(*channels: int) -> nn.Module:
+        seen.append(channels[-1])
+        return LoneSkip(nn.Identity())
+
+    wide = UNetDecoder((4, 8, 16), (4, 8), upsampling="transposed", skip=skip, attend=plain.decoder, up_channels=(4, 8))
+    assert [tuple(m.shape) for m in wide(features())] == [(2, 8, 12, 8), (2, 4, 24, 16)]
+    assert seen == [8, 4]
+    assert parameters(wide.levels[0].up) == 4 * 16 * 8 + 8
+
+
+def test_up_convolution_halves_the_channels_and_keeps_constants_constant() -> None:
+    level = decoder("convolution").levels[0].eval()
+    assert parameters(level.up) == 9 * 16 * 8 + 2 * 8
+    doubled = level.up(torch.ones(1, 16, 6, 6))
+    assert doubled.shape == (1, 8, 12, 12)
+    torch.testing.assert_close(doubled[..., 1:-1, 1:-1], doubled[..., 5:6, 5:6].expand(1, 8, 10, 10))
+
+
+def test_decoder_needs_one_width_per_level() -> None:
+    plain = CBAMPlacement()
+    with pytest.raises(ValueError, match="zip"):
+        UNetDecoder((4, 8, 16), (4,), upsampling="bilinear", skip=plain.skip, attend=plain.decoder)

@@ -12,8 +12,18 @@ from seglab.blocks._cbam import (
     ChannelAttention,
     SpatialAttention,
 )
-from seglab.blocks._convolution import ConvBlock
+from seglab.blocks._convolution import ConvBlock, ConvSiLU
 from seglab.blocks._decoder import UPSAMPLING, DecoderLevel, LoneSkip, SkipBuilder, UNetDecoder
+from seglab.blocks._gates import (
+    BOUNDARIES,
+    AttentionGate,
+    BoundaryMap,
+    BoundaryReverseAttention,
+    ReverseAttention,
+    ReverseMap,
+    foreground,
+)
+from seglab.blocks._scales import SPPF, C2f
 
 __all__ = [
     "CBAM",
@@ -29,4 +39,14 @@ __all__ = [
     "SkipBuilder",
     "SpatialAttention",
     "UNetDecoder",
+    "ConvSiLU",
+    "BOUNDARIES",
+    "AttentionGate",
+    "BoundaryMap",
+    "BoundaryReverseAttention",
+    "ReverseAttention",
+    "ReverseMap",
+    "foreground",
+    "SPPF",
+    "C2f",
 ]

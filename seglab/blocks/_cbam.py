@@ -22,7 +22,7 @@ CBAM_REDUCTION = {"original": 16, "compact": 8}  # the ratio each style is publi
 class AttentionMap(nn.Identity):
     """Hands a gate on unchanged; its type marks the gate for forward hooks.
 
-    A channel gate is (N, C, 1, 1) and a spatial gate (N, 1, H, W), both in (0, 1).
+    A channel gate is (N, C, 1, 1) and a spatial gate (N, 1, H, W), both in [0, 1].
 
     Example:
         >>> AttentionMap()(torch.tensor([0.5]))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seglab.blocks._convolution import ConvBlock
 from seglab.contract import require_name
 
-UPSAMPLING = ("transposed", "bilinear")
+UPSAMPLING = ("transposed", "bilinear", "convolution")
 
 SkipBuilder = Callable[[int, int, int], nn.Module]
 """(channels of the skip, of the next deeper encoder map, of the up-sampled map) -> module called with these maps."""
@@ -63,8 +63,17 @@ class DecoderLevel(nn.Module):
 
     def forward(self, skip: Tensor, deeper: Tensor, below: Tensor) -> Tensor:
         """This level's map: skip (N, C, H, W), below (N, C', H/2, W/2) -> (N, C_out, H, W)."""
-        up = self.attend(self.up(below))
-        joined: Tensor = self.block(torch.cat([self.skip(skip, deeper, up), up], dim=1))
+        up = self.enlarge(below)
+        return self.join(self.skip(skip, deeper, up), up)
+
+    def enlarge(self, below: Tensor) -> Tensor:
+        """The map from below, enlarged and attended: (N, C', H/2, W/2) -> (N, C_up, H, W)."""
+        up: Tensor = self.attend(self.up(below))
+        return up
+
+    def join(self, skip: Tensor, up: Tensor) -> Tensor:
+        """This level's map from a skip that is ready: (N, C, H, W), (N, C_up, H, W) -> (N, C_out, H, W)."""
+        joined: Tensor = self.block(torch.cat([skip, up], dim=1))
         return joined
 
 
@@ -74,8 +83,10 @@ class UNetDecoder(nn.Module):
     Args:
         channels: Channels of the encoder's maps, finest first; the last is the bottleneck.
         widths: Channels of the decoder's maps, finest first, one fewer than `channels`.
-        upsampling: "transposed" halves the channels with a learned 2x2 convolution of stride 2, "bilinear" keeps them
-            and has no parameters.
+        upsampling: "transposed" halves the channels with a learned 2x2 convolution of stride 2; "bilinear" keeps them
+            and has no parameters; "convolution" is bilinear, then halves them with a 3x3 convolution, batch
+            normalisation and ReLU.
+        up_channels: Channels of the enlarged maps, finest first, where `upsampling` learns them; None halves.
         block: Builds the convolutions of a level from (channels in, channels out).
         skip: Builds the module of each skip.
         attend: Builds what follows each up-sampling from its channels; it keeps the shape.
@@ -105,18 +116,19 @@ class UNetDecoder(nn.Module):
         skip: SkipBuilder,
         attend: Callable[[int], nn.Module],
         block: Callable[[int, int], nn.Module] = ConvBlock,
+        up_channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         require_name("upsampling", upsampling, UPSAMPLING)
         self.levels = nn.ModuleList()
-        below = channels[-1]
-        for (fine, deeper), width in reversed(list(zip(pairwise(channels), widths, strict=True))):
-            up = _transposed(below) if upsampling == "transposed" else _bilinear()
-            up_channels = below // 2 if upsampling == "transposed" else below
-            self.levels.append(
-                DecoderLevel(up, attend(up_channels), skip(fine, deeper, up_channels), block(fine + up_channels, width))
-            )
-            below = width
+        below = (*widths[1:], channels[-1])
+        learned = up_channels or [each // 2 for each in below]
+        enlarged = below if upsampling == "bilinear" else learned
+        for (fine, deeper), source, up, width in reversed(
+            list(zip(pairwise(channels), below, enlarged, widths, strict=True))
+        ):
+            doubling, join = _up(upsampling, source, up), block(fine + up, width)
+            self.levels.append(DecoderLevel(doubling, attend(up), skip(fine, deeper, up), join))
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Maps of all levels, coarsest first; the last has the size of the finest of the encoder's `features`.
@@ -134,11 +146,12 @@ class UNetDecoder(nn.Module):
         return maps
 
 
-def _transposed(channels: int) -> nn.Module:
-    """Learned doubling of height and width that halves the channels."""
-    return nn.ConvTranspose2d(channels, channels // 2, kernel_size=2, stride=2)
-
-
-def _bilinear() -> nn.Module:
-    """Doubling of height and width without parameters."""
-    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+def _up(upsampling: str, in_channels: int, out_channels: int) -> nn.Module:
+    """Doubling of height and width."""
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
+    bilinear = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+    if upsampling == "bilinear":
+        return bilinear
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+    return nn.Sequential(bilinear, conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
