@@ -8,7 +8,8 @@ Reference:
     O. Ronneberger, P. Fischer and T. Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
     MICCAI 2015. S. Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018.
     Differs: convolutions are padded, so that the output is as large as the picture, and followed by batch
-    normalisation; there is no dropout. "bilinear" replaces the learned up-sampling and halves the bottleneck.
+    normalisation; there is no dropout. "bilinear" replaces the learned up-sampling and halves the bottleneck;
+    "convolution" doubles bilinearly and then halves the channels with a 3x3 convolution.
 """
 
 from collections.abc import Collection
@@ -64,7 +65,8 @@ def build(
     Args:
         num_classes: K, at least 1.
         width: Channels of the first stage, at least 4; each stage below has twice as many.
-        upsampling: "transposed" (learned) or "bilinear" (17.3 million parameters at width 64).
+        upsampling: "transposed" (learned), "bilinear" (17.3 million parameters at width 64) or "convolution" (34.5
+            million).
         cbam: Where attention sits: any of "encoder", "bottleneck", "skip", "decoder".
         cbam_style: "original" or "compact", see `seglab.blocks.CBAM`.
         cbam_residual: Whether attention starts as the identity.

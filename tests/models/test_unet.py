@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from seglab.blocks import CBAM
 from seglab.models import build_model
@@ -28,15 +29,23 @@ def test_parameters_are_the_published_number(num_classes: int, knobs: dict[str, 
     assert sum(p.numel() for p in model.parameters()) == count
 
 
-@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_up_convolutions_give_the_count_of_the_network_with_biases_before_normalisation() -> None:
+    with torch.device("meta"):
+        model = build_model("unet", 1, upsampling="convolution")
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    cancelled = sum(conv.out_channels for conv in convolutions if conv.bias is None)
+    assert sum(p.numel() for p in model.parameters()) + cancelled == 34_527_041
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear", "convolution"])
 def test_stages_halve_the_picture_and_double_the_channels(upsampling: str) -> None:
     net, shapes = build_model("unet", 2, width=4, upsampling=upsampling).net.eval(), []
     for part in [*net.encoder, *net.decoder.levels]:
         part.register_forward_hook(lambda _module, _inputs, out: shapes.append(tuple(out.shape[1:])))
     net(torch.rand(1, 3, 64, 32))
-    deepest = 64 if upsampling == "transposed" else 32
+    deepest = 32 if upsampling == "bilinear" else 64
     assert shapes[:5] == [(4, 64, 32), (8, 32, 16), (16, 16, 8), (32, 8, 4), (deepest, 4, 2)]
-    widths = (32, 16, 8, 4) if upsampling == "transposed" else (16, 8, 4, 4)
+    widths = (16, 8, 4, 4) if upsampling == "bilinear" else (32, 16, 8, 4)
     assert shapes[5:] == list(zip(widths, (8, 16, 32, 64), (4, 8, 16, 32), strict=True))
 
 
