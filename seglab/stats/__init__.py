@@ -1,0 +1,6 @@
+"""Is the difference more than luck? Paired tests, intervals, factorial effects and an audit of tables, numpy only."""
+
+from seglab.stats._difference import Difference, detectable, holm, paired_difference
+from seglab.stats._scores import list_definitions, per_image, score
+
+__all__ = ["Difference", "detectable", "holm", "list_definitions", "paired_difference", "per_image", "score"]
