@@ -4,16 +4,14 @@ The imports stand in the functions: `seglab list` must not wait for what only tr
 """
 
 import argparse
-import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SETTING = re.compile(r"^[a-z_]+(\.[a-z_0-9]+)?=")
+from seglab.settings import sort_items, values_of
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -23,14 +21,15 @@ def train(arguments: argparse.Namespace) -> int:
     import seglab
     from seglab.checkpoint import load_into
     from seglab.contract import require_name
+    from seglab.data._roots import load_roots
     from seglab.history import describe
 
-    roots, settings = _sort_items(arguments.data)
+    roots, settings = sort_items(arguments.data)
     config = seglab.TrainConfig().override(settings.pop("", []))
-    knobs, loss_knobs = _values(settings.pop("model", [])), _values(settings.pop("loss", []))
+    knobs, loss_knobs = values_of(settings.pop("model", [])), values_of(settings.pop("loss", []))
     loss = seglab.build_loss(arguments.loss, **loss_knobs)
     require_name("model", arguments.model, seglab.list_models())
-    splits = _load(roots, arguments.dataset, _values(settings.pop("data", [])))
+    splits = load_roots(roots, arguments.dataset, values_of(settings.pop("data", [])))
     if settings:
         raise ValueError(f"settings must start with model., loss., data. or nothing; got {sorted(settings)[0]}.")
     classes = len(splits.train.classes)
@@ -85,13 +84,14 @@ def _card(
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score a model on the test part of a dataset (or another part)."""
     import seglab
+    from seglab.data._roots import load_roots
 
-    roots, settings = _sort_items(arguments.data)
-    knobs = _values(settings.pop("data", []))
+    roots, settings = sort_items(arguments.data)
+    knobs = values_of(settings.pop("data", []))
     if settings:
         raise ValueError(f"settings of evaluate must start with data.; got {next(iter(settings.values()))[0]}.")
     predictor = seglab.Predictor.load(arguments.model)
-    splits = _load(roots, arguments.dataset, knobs)
+    splits = load_roots(roots, arguments.dataset, knobs)
     data = getattr(splits, arguments.part)
     out = Path(arguments.out) if arguments.out else None
     if out is not None and out.suffix not in {".json", ".csv", ".md"}:
@@ -136,6 +136,7 @@ def predict(arguments: argparse.Namespace) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """Compare models, on test pictures with a paired test, or on one picture with all views."""
     import seglab
+    from seglab.data._roots import load_roots
 
     if arguments.image is None and not arguments.data:
         raise ValueError("compare needs --data FOLDER for a whole test set, or --image FILE for one picture.")
@@ -150,8 +151,8 @@ def compare(arguments: argparse.Namespace) -> int:
         if arguments.out:
             print(comparison.to_zip(Path(arguments.out)))
         return 0
-    roots, settings = _sort_items(arguments.data)
-    splits = _load(roots, arguments.dataset, _values(settings.get("data", [])))
+    roots, settings = sort_items(arguments.data)
+    splits = load_roots(roots, arguments.dataset, values_of(settings.get("data", [])))
     reports = {name: seglab.evaluate(one, splits.test) for name, one in predictors.items()}
     print(f"test part, {len(splits.test)} pictures, split {splits.fingerprint()}")
     for name, report in reports.items():
@@ -213,25 +214,51 @@ def download(arguments: argparse.Namespace) -> int:
 def list_(arguments: argparse.Namespace) -> int:
     """List the names that other commands accept."""
     import seglab
+    from seglab.papers import list_papers
 
     tables = {"models": seglab.list_models, "losses": seglab.list_losses, "datasets": seglab.list_datasets}
+    tables["papers"] = list_papers
     for kind in [arguments.kind] if arguments.kind else tables:
         print(f"{kind}: {', '.join(tables[kind]())}")
     return 0
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    """Train the rows of a paper under one split and print what was reported beside what was measured."""
+    from seglab.papers import reproduce as run
+
+    out = Path(arguments.out or f"runs/{arguments.paper}")
+    result = run(
+        arguments.paper,
+        arguments.data,
+        dataset=arguments.dataset,
+        epochs=arguments.epochs,
+        size=arguments.size,
+        seeds=arguments.seeds,
+        rows=arguments.rows,
+        out=out,
+        quick=arguments.quick,
+        weights=arguments.weights,
+        on_line=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(result)
+    print(f"\n{out / 'reproduction.md'} and {out / 'reproduction.json'}")
+    return 1 if any(one.failed for one in result.runs) else 0
 
 
 def export(arguments: argparse.Namespace) -> int:
     """Write a trained model in half precision, with a card that says what it is and what it scored."""
     import seglab
     from seglab.cards import publish, scores_of
+    from seglab.data._roots import load_roots
 
     scores = []
     if arguments.test:
         predictor = seglab.Predictor.load(arguments.model)
-        roots, settings = _sort_items(arguments.test)
-        knobs = _values(settings.get("data", []))
+        roots, settings = sort_items(arguments.test)
+        knobs = values_of(settings.get("data", []))
         for root in roots:
-            splits = _load([root], arguments.dataset, knobs)
+            splits = load_roots([root], arguments.dataset, knobs)
             scores.append(scores_of(seglab.evaluate(predictor, splits.test), Path(root.rpartition(":")[2]).name))
     publish(Path(arguments.model), Path(arguments.to), scores=scores)
     print(f"{arguments.to} and {Path(arguments.to).with_suffix('.md')}")
@@ -263,48 +290,6 @@ def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
             raise ValueError(f"--out must not be the folder of the pictures; {target} would be overwritten.")
         targets[target] = source
     return [(source, target) for target, source in targets.items()]
-
-
-def _load(roots: Sequence[str], name: str, knobs: dict[str, Any]) -> Any:
-    """Splits of one folder or several; a folder may name its own layout, as in ph2:FOLDER."""
-    from seglab.data import join, list_datasets, load_dataset
-
-    if not roots:
-        return load_dataset(name, None, **knobs)
-    splits = {}
-    for root in roots:
-        prefix, _, rest = root.partition(":")
-        layout, path = (prefix, rest) if rest and prefix in list_datasets() else (name, root)
-        label = Path(path).resolve().name
-        splits[label if label not in splits else path] = load_dataset(layout, path, **knobs)
-    return join(splits)
-
-
-def _sort_items(items: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Folders, and settings by their prefix: "model.width=16" -> {"model": ["width=16"]}."""
-    roots, settings = [], dict[str, list[str]]()
-    for item in items:
-        if not SETTING.match(item):
-            roots.append(item)
-            continue
-        key, _, _ = item.partition("=")
-        prefix, dot, _ = key.partition(".")
-        settings.setdefault(prefix if dot else "", []).append(item[len(prefix) + 1 :] if dot else item)
-    return roots, settings
-
-
-def _values(pairs: Sequence[str]) -> dict[str, Any]:
-    """["width=16", "cbam=skip,decoder"] -> {"width": 16, "cbam": ["skip", "decoder"]}: JSON where it is JSON."""
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, _, text = pair.partition("=")
-        try:
-            values[key] = json.loads(text)
-        except json.JSONDecodeError:
-            values[key] = text.split(",") if "," in text else text
-        if isinstance(values[key], list):
-            values[key] = tuple(values[key])
-    return values
 
 
 def _command(words: Sequence[str], roots: Sequence[str]) -> str:
