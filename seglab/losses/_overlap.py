@@ -35,13 +35,11 @@ def dice(
         positives: a perfect prediction with half the pixels ignored costs .168 there, 0 here.
     """
     require_at_least("smooth", smooth, 0)
-    require_flag("include_background", include_background)
     tp, fp, fn = soft_counts(logits, target, reduce, ignore_index)
-    first = 0 if include_background or tp.shape[1] == 1 else 1
-    return overlap(tp, (fp + fn) / 2, smooth / 2)[:, first:].mean()
+    return _averaged(overlap(tp, (fp + fn) / 2, smooth / 2), include_background).mean()
 
 
-def tversky(
+def tversky(  # noqa: PLR0913 - two prices beside the knobs of dice
     logits: Tensor,
     target: Tensor,
     *,
@@ -49,14 +47,16 @@ def tversky(
     beta: float = 0.5,
     smooth: float = 0.5,
     reduce: str = "image",
+    include_background: bool = True,
     ignore_index: int = IGNORE_INDEX,
 ) -> Tensor:
-    """One minus the Tversky index, averaged over all classes; alpha prices false positives, beta misses.
+    """One minus the Tversky index, averaged over classes; alpha prices false positives, beta misses.
 
         loss = 1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth),  in [0, 1]
 
     Both prices are at least 0. 1/2 and 1/2 is `dice` with twice the smooth, hence the default of 0.5; 1 and 1 is the
-    soft IoU.
+    soft IoU. `include_background` is that of `dice`. Mind it for K = 2: what misses the object is a false positive of
+    the background, so the mean over both classes softens a skewed price, and where both areas are equal cancels it.
 
     Example:
         >>> import torch
@@ -66,13 +66,13 @@ def tversky(
     Reference:
         S. S. M. Salehi, D. Erdogmus, A. Gholipour, "Tversky loss function for image segmentation using 3D fully
         convolutional deep networks", MLMI 2017.
-        Differs: smooth is ours, and the paper takes the lesion's index only, which is K = 1 here. With K = 2 the mean
-        over both classes softens a skewed price: what misses the object is a false positive of the background.
+        Differs: smooth is ours. The paper takes the lesion's index only: K = 1, or include_background=False, here.
     """
-    return _tversky(logits, target, (alpha, beta, smooth), reduce, ignore_index).mean()
+    each = _tversky(logits, target, (alpha, beta, smooth), reduce, ignore_index)
+    return _averaged(each, include_background).mean()
 
 
-def focal_tversky(
+def focal_tversky(  # noqa: PLR0913 - as for tversky
     logits: Tensor,
     target: Tensor,
     *,
@@ -80,13 +80,15 @@ def focal_tversky(
     beta: float = 0.7,
     gamma: float = 4 / 3,
     reduce: str = "image",
+    include_background: bool = True,
     ignore_index: int = IGNORE_INDEX,
 ) -> Tensor:
     """Tversky loss of every class raised to 1 / gamma, then averaged: gamma > 1 looks harder at what is nearly right.
 
         loss = mean of (1 - Tversky index)^(1 / gamma),  in [0, 1]
 
-    alpha, beta and smooth (0.5) are those of `tversky`, which gamma = 1 gives back; gamma is above 0.
+    alpha, beta, smooth (0.5) and include_background are those of `tversky`, which gamma = 1 gives back; gamma is above
+    0.
 
     Example:
         >>> import torch
@@ -101,7 +103,8 @@ def focal_tversky(
         classes are summed, not averaged.
     """
     require_at_least("gamma", gamma, 1e-3)  # 1 / gamma must stay finite
-    return power(_tversky(logits, target, (alpha, beta, 0.5), reduce, ignore_index), 1 / gamma).mean()
+    each = _tversky(logits, target, (alpha, beta, 0.5), reduce, ignore_index)
+    return power(_averaged(each, include_background), 1 / gamma).mean()
 
 
 def _tversky(logits: Tensor, target: Tensor, prices: Sequence[float], reduce: str, ignore_index: int) -> Tensor:
@@ -110,3 +113,9 @@ def _tversky(logits: Tensor, target: Tensor, prices: Sequence[float], reduce: st
         require_at_least(name, value, 0)
     tp, fp, fn = soft_counts(logits, target, reduce, ignore_index)
     return overlap(tp, prices[0] * fp + prices[1] * fn, prices[2])
+
+
+def _averaged(each: Tensor, include_background: bool) -> Tensor:
+    """The classes that are averaged, of a table (N, K): all, or all but the first; the only one is always in."""
+    require_flag("include_background", include_background)
+    return each if include_background or each.shape[1] == 1 else each[:, 1:]

@@ -95,6 +95,8 @@ def focal(
     """
     require_at_least("gamma", gamma, 0)
     require_flag("uniform_alpha", uniform_alpha)
+    if uniform_alpha and alpha is None:
+        raise ValueError("alpha must be a number in [0, 1] where uniform_alpha is True; got None.")
     if alpha is not None:
         require_at_least("alpha", alpha, 0, 1)
     logits, target, known = prepare(logits, target, ignore_index)
