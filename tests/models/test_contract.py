@@ -2,7 +2,6 @@
 
 import json
 from importlib import import_module
-from inspect import signature
 
 import pytest
 import torch
@@ -10,17 +9,12 @@ from torch import Tensor, nn
 
 from seglab import models
 from seglab.blocks import AttentionMap
-from seglab.models import Segmenter, build_model, list_models
+from seglab.models import Segmenter, build_model, knobs_of, list_models
 
-from .sizes import SMALL
+from .sizes import IDLE, SMALL
 
 NAMES = list_models()
 PLACES = ["encoder", "bottleneck", "skip", "decoder"]
-
-
-def accepted(name: str) -> dict[str, object]:
-    parameters = signature(import_module(f"seglab.models.{name}").build).parameters
-    return {key: knob.default for key, knob in parameters.items() if key != "num_classes"}
 
 
 def small(name: str, num_classes: int = 3, **knobs: object) -> Segmenter:
@@ -39,6 +33,11 @@ def outputs(out: Tensor | list[Tensor]) -> list[Tensor]:
     return [out] if isinstance(out, Tensor) else out
 
 
+def rounding(logits: Tensor) -> float:
+    """What float32 may differ by: it keeps seven digits of the largest number, whatever the smallest is."""
+    return 1e-5 * max(1.0, logits.abs().max().item())
+
+
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 96)])
 def test_output_is_as_large_as_the_input(model: Segmenter, size: tuple[int, int]) -> None:
     with torch.no_grad():
@@ -51,27 +50,28 @@ def test_output_is_as_large_as_the_input(model: Segmenter, size: tuple[int, int]
 def test_batch_of_one_equals_row_of_a_batch(model: Segmenter) -> None:
     images = torch.rand(3, 3, 33, 47)
     with torch.no_grad():
-        torch.testing.assert_close(model(images)[1:2], model(images[1:2]), atol=1e-5, rtol=1e-5)
+        logits = model(images)
+        torch.testing.assert_close(logits[1:2], model(images[1:2]), atol=rounding(logits), rtol=1e-5)
 
 
 def test_logits_do_not_depend_on_what_surrounds_the_tensor_in_memory(model: Segmenter) -> None:
     images = torch.rand(1, 3, 48, 40)
     with torch.no_grad():
         channels_last = model(images.contiguous(memory_format=torch.channels_last))
-        torch.testing.assert_close(channels_last, model(images), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(channels_last, model(images), atol=rounding(channels_last), rtol=1e-5)
 
 
 def test_model_describes_itself(model: Segmenter) -> None:
     assert model.num_classes == 3
     assert model.name in NAMES
-    assert set(model.knobs) == set(accepted(model.name)) - {"weights"}
+    assert set(model.knobs) == set(knobs_of(model.name)) - {"weights"}
     assert next(model.encoder.parameters(), None) is not None
     assert model.stride >= 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_docstring_has_a_reference_and_says_what_differs(name: str) -> None:
-    text = import_module(f"seglab.models.{name}").__doc__
+    text = import_module(f"seglab.models.{'_smp' if name.startswith('smp_') else name}").__doc__
     assert "Reference:" in text
     assert "Differs:" in text
 
@@ -82,11 +82,13 @@ def test_gradient_reaches_every_parameter(name: str) -> None:
     side = max(64, 2 * model.stride)  # so that the deepest map has more than one pixel
     sum(each.square().mean() for each in outputs(model(torch.rand(2, 3, side, side)))).backward()
     for key, parameter in model.named_parameters():
+        if key.startswith(IDLE.get(name, ())):
+            continue
         assert parameter.grad is not None, key
         assert parameter.grad.abs().sum() > 0, key
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "cbam" in accepted(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if "cbam" in knobs_of(name)])
 def test_cbam_fits_everywhere_and_its_gates_are_found_by_type(name: str) -> None:
     model, gates = small(name, cbam=PLACES).eval(), []
     for module in model.modules():
@@ -99,7 +101,7 @@ def test_cbam_fits_everywhere_and_its_gates_are_found_by_type(name: str) -> None
     assert all(gate.shape[1] == 1 or gate.shape[2:] == (1, 1) for gate in gates)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "cbam_residual" in accepted(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if "cbam_residual" in knobs_of(name)])
 def test_residual_cbam_leaves_a_network_as_it_was(name: str) -> None:
     plain, residual = small(name).eval(), small(name, cbam=PLACES, cbam_residual=True).eval()
     missing, unexpected = residual.load_state_dict(plain.state_dict(), strict=False)
