@@ -7,14 +7,22 @@ import torch
 from torch import Tensor, nn
 
 
-def load_encoder(encoder: nn.Module, weights: str | PathLike[str], architecture: str, prefix: str) -> None:
+def load_encoder(
+    encoder: nn.Module,
+    weights: str | PathLike[str],
+    architecture: str,
+    prefix: str,
+    *,
+    library: str = "torchvision",
+) -> None:
     """Fill an encoder with pretrained weights; nothing is downloaded unless `weights` is "torchvision".
 
     Args:
-        encoder: Filled in place. Its state dict must be that of torchvision's `architecture`, less `prefix`.
+        encoder: Filled in place. Its state dict must be that of the library's `architecture`, less `prefix`.
         weights: A state dict (.pth, .pt) or .safetensors file, or "torchvision" for its own ImageNet weights.
-        architecture: Name of the network in torchvision, for example "vgg16".
-        prefix: What precedes the encoder's keys in torchvision's state dict, for example "features.".
+        architecture: Name of the network in the library, for example "vgg16".
+        prefix: What precedes the encoder's keys in the library's state dict, for example "features.".
+        library: Whose network it is; weights of any other than "torchvision" are read from files only.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -26,14 +34,16 @@ def load_encoder(encoder: nn.Module, weights: str | PathLike[str], architecture:
         Traceback (most recent call last):
         FileNotFoundError: weights must be an existing file or "torchvision"; got nowhere.pth.
     """
+    fetched = library == "torchvision"
+    alternative = ' or "torchvision"' if fetched else ""
     if not isinstance(weights, str | PathLike):
-        raise ValueError(f'weights must be a file or "torchvision"; got {weights!r}.')
-    state = _fetch(architecture) if weights == "torchvision" else _read(Path(weights))
+        raise ValueError(f"weights must be a file{alternative}; got {weights!r}.")
+    state = _fetch(architecture) if fetched and weights == library else _read(Path(weights), alternative)
     expected = {prefix + key: tensor.shape for key, tensor in encoder.state_dict().items()}
     missing = [key for key in expected if not isinstance(state.get(key), Tensor)]
     if missing:
         raise ValueError(
-            f"weights {weights} must hold the state dict of torchvision's {architecture}; "
+            f"weights {weights} must hold the state dict of {library}'s {architecture}; "
             f"got one without {len(missing)} of the encoder's {len(expected)} tensors, the first {missing[0]}."
         )
     for key, shape in expected.items():
@@ -42,10 +52,10 @@ def load_encoder(encoder: nn.Module, weights: str | PathLike[str], architecture:
     encoder.load_state_dict({key.removeprefix(prefix): state[key] for key in expected})
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path, alternative: str) -> dict[str, Tensor]:
     """State dict in a local file; opening it cannot run code."""
     if not path.is_file():
-        raise FileNotFoundError(f'weights must be an existing file or "torchvision"; got {path}.')
+        raise FileNotFoundError(f"weights must be an existing file{alternative}; got {path}.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
