@@ -1,6 +1,19 @@
 """Is the difference more than luck? Paired tests, intervals, factorial effects and an audit of tables, numpy only."""
 
+from seglab.stats._comparison import ComparisonTable, compare
 from seglab.stats._difference import Difference, detectable, holm, paired_difference
+from seglab.stats._paired import ComparisonRow
 from seglab.stats._scores import list_definitions, per_image, score
 
-__all__ = ["Difference", "detectable", "holm", "list_definitions", "paired_difference", "per_image", "score"]
+__all__ = [
+    "ComparisonRow",
+    "ComparisonTable",
+    "Difference",
+    "compare",
+    "detectable",
+    "holm",
+    "list_definitions",
+    "paired_difference",
+    "per_image",
+    "score",
+]

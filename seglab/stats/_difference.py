@@ -85,7 +85,7 @@ def paired_difference(first: ArrayLike, second: ArrayLike, *, draws: int = 10_00
         return Difference(float(gaps.mean()) if n else math.nan, math.nan, math.nan, math.nan, math.nan, n)
     rng = np.random.default_rng(seed)
     p = flip_p(lambda signs: signs @ gaps / n, gaps.mean(axis=0), n, draws, rng)
-    errors = standard_error(bootstrap(lambda weights: weights @ gaps / n, n, draws, rng), n)
+    errors = standard_error(bootstrap(lambda weights: weights @ gaps / n, n, draws, rng), np.array([n]))
     mean, reach = float(gaps.mean()), student_quantile(n - 1) * float(errors[0])
     least = detectable(float(gaps.std(ddof=1)), n)
     return Difference(mean, mean - reach, mean + reach, float(p[0]), least, n)

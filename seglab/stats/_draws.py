@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seglab.stats._scores import Floats
 
@@ -47,18 +48,18 @@ def flip_p(
     return np.where(np.isnan(observed), np.nan, p)
 
 
-def standard_error(values: Floats, n: int) -> Floats:
-    """Bootstrap standard error of every column of (draws, M), without the small-sample bias; NaN for n below 2.
+def standard_error(values: Floats, n: NDArray[np.int64]) -> Floats:
+    """Bootstrap standard error of every column of (draws, M), with n (M,) pictures behind it; NaN for n below 2.
 
-    Resampling n pictures understates the variance by (n - 1) / n. Draws in which the score is not defined are left out.
+    Resampling n pictures understates the variance by (n - 1) / n, which is made good. Draws in which the score is not
+    defined are left out.
     """
     known = ~np.isnan(values)
     number = known.sum(axis=0)
-    enough = (number > 1) & (n > 1)
-    filled = np.where(known, values, 0.0)
-    mean = filled.sum(axis=0) / np.maximum(number, 1)
+    mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(number, 1)
     squares = (np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / np.maximum(number - 1, 1)
-    return np.where(enough, np.sqrt(squares * n / max(n - 1, 1)), np.nan)
+    errors = np.sqrt(squares * n / np.maximum(n - 1, 1))
+    return np.where((number > 1) & (n > 1), errors, np.nan)
 
 
 def student_quantile(df: float, share: float = 0.95) -> float:
@@ -108,7 +109,7 @@ def _weights(n: int, size: int, rng: np.random.Generator) -> Floats:
 
 def _signs(n: int, size: int, rng: np.random.Generator) -> Floats:
     """Random signs, (size, n)."""
-    return (2 * rng.integers(0, 2, (size, n)) - 1).astype(float)
+    return (2 * rng.integers(0, 2, (size, n), dtype=np.int8) - 1).astype(float)
 
 
 def _every_sign(n: int) -> Iterator[Floats]:
