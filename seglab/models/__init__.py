@@ -1,11 +1,14 @@
 """One file per architecture: the file's name is the model's name, its build() makes the network.
 
+The names that begin with smp_ share one file, _smp.py, because their networks are another library's.
+
 A model file holds the paper's bare network. What practice needs around it is in `Segmenter`: normalising, padding to
 the network's stride, cropping back, freezing the encoder, and remembering what was built.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from inspect import signature
 from pkgutil import iter_modules
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seglab.contract import require_name
+from seglab.models import _smp
 
 MIN_SIDE = 32  # the smallest picture every model takes, in pixels
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -121,13 +125,34 @@ class Segmenter(nn.Module):
 
 
 def list_models() -> list[str]:
-    """Names that `build_model` accepts: the public model files of this folder.
+    """Names that `build_model` accepts: the public model files of this folder, and the names of _smp.py.
 
     Example:
         >>> "unet" in list_models()
         True
     """
-    return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
+    files = [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]
+    return sorted([*files, *_smp.ARCHITECTURES])
+
+
+def knobs_of(name: str) -> dict[str, object]:
+    """Knobs of that model with their defaults.
+
+    Args:
+        name: One of `list_models()`.
+
+    Raises:
+        ValueError: If the name is unknown.
+
+    Example:
+        >>> knobs_of("unet")["width"]
+        64
+    """
+    require_name("model", name, list_models())
+    if name in _smp.ARCHITECTURES:
+        return _smp.knobs(name)
+    parameters = signature(_builder(name)).parameters
+    return {key: knob.default for key, knob in parameters.items() if key != "num_classes"}
 
 
 def build_model(name: str, num_classes: int, **knobs: object) -> Segmenter:
@@ -136,7 +161,7 @@ def build_model(name: str, num_classes: int, **knobs: object) -> Segmenter:
     Args:
         name: One of `list_models()`.
         num_classes: K, background included, 1 to 255; 1 is binary.
-        knobs: Keyword arguments of that file's `build`.
+        knobs: Keyword arguments of that file's `build`; `knobs_of` lists them.
 
     Returns:
         The wrapped network; it remembers `name` and all knobs.
@@ -150,15 +175,21 @@ def build_model(name: str, num_classes: int, **knobs: object) -> Segmenter:
         >>> model(torch.rand(1, 3, 32, 48)).shape
         torch.Size([1, 2, 32, 48])
     """
-    require_name("model", name, list_models())
+    accepted = knobs_of(name)
     if not isinstance(num_classes, int) or isinstance(num_classes, bool) or not 1 <= num_classes <= 255:
         raise ValueError(f"num_classes must be an integer from 1 to 255; got {num_classes!r}.")
-    build = import_module(f"{__name__}.{name}").build
-    accepted = {key: knob.default for key, knob in signature(build).parameters.items() if key != "num_classes"}
     for knob in knobs:
         require_name(f"knob of {name}", knob, accepted)
     remembered = {key: value for key, value in (accepted | knobs).items() if key != "weights"}
-    return Segmenter(build(num_classes, **knobs), name=name, knobs=remembered)
+    return Segmenter(_builder(name)(num_classes, **knobs), name=name, knobs=remembered)
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    """The function that makes the bare network of that name."""
+    if name in _smp.ARCHITECTURES:
+        return partial(_smp.build, name)
+    build: Callable[..., nn.Module] = import_module(f"{__name__}.{name}").build
+    return build
 
 
 def _check(image: Tensor) -> None:
