@@ -26,6 +26,13 @@ def test_parameters_are_the_published_number(num_classes: int, size: str, count:
     assert sum(p.numel() for p in model.parameters()) == count
 
 
+def test_some_published_biases_are_cancelled_by_batch_normalisation() -> None:
+    with torch.device("meta"):
+        net = build_model("unext", 1).net
+    convolutions = [stage[0] for stage in [*net.encoder[:3], *net.ups]]
+    assert sum(convolution.bias.numel() for convolution in convolutions) == 512
+
+
 @pytest.mark.parametrize("channels", [4, 5, 7, 16, 160])  # fewer than five groups, even groups, a short last group
 @pytest.mark.parametrize("axis", [2, 3])
 @pytest.mark.parametrize("size", [(6, 9), (1, 2)])  # the smallest are all shifted out
