@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from models.sizes import SMALL
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -109,7 +110,7 @@ def test_foreign_reader_of_safetensors_reads_the_tensors(path, model):
 
 @pytest.mark.parametrize("name", list_models())
 def test_every_model_can_be_built_without_memory_before_it_is_built(name):
-    knobs = build_model(name, 2, **({"width": 4} if name == "unet" else {})).knobs
+    knobs = build_model(name, 2, **SMALL.get(name, {})).knobs
     with torch.device("meta"):
         shape = build_model(name, 2, **knobs)
     assert all(value.is_meta for value in shape.state_dict().values())
