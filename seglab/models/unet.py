@@ -17,16 +17,22 @@ from collections.abc import Collection
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seglab.blocks import UPSAMPLING, CBAMPlacement, ConvBlock, UNetDecoder
+from seglab.blocks import UPSAMPLING, CBAMPlacement, ConvBlock, SkipBuilder, UNetDecoder
 from seglab.contract import require_name
+from seglab.models._knobs import require_at_least
 
 
 class UNet(nn.Module):
-    """The U-Net of `build`: normalised picture (N, 3, H, W), sides multiples of 16 -> logits (N, K, H, W)."""
+    """The U-Net of `build`: normalised picture (N, 3, H, W), sides multiples of 16 -> logits (N, K, H, W).
+
+    Networks that differ from it in their skips alone pass their own `skip`, see `seglab.blocks.UNetDecoder`.
+    """
 
     stride = 16
 
-    def __init__(self, num_classes: int, width: int, upsampling: str, cbam: CBAMPlacement) -> None:
+    def __init__(
+        self, num_classes: int, width: int, upsampling: str, cbam: CBAMPlacement, skip: SkipBuilder | None = None
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
         halve = 2 if upsampling == "bilinear" else 1  # bilinear keeps the channels, so every deeper map has half
@@ -37,18 +43,22 @@ class UNet(nn.Module):
         # Apart from the encoder, because attention on a frozen encoder still has to learn.
         self.attention = nn.ModuleList(cbam.at(place, c) for place, c in zip(places, channels, strict=True))
         self.decoder = UNetDecoder(
-            channels, widths, upsampling=upsampling, skip=cbam.skip, attend=cbam.decoder, block=_decoder_block
+            channels, widths, upsampling=upsampling, skip=skip or cbam.skip, attend=cbam.decoder, block=_decoder_block
         )
         self.head = nn.Conv2d(width, num_classes, kernel_size=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Logits of every pixel: (N, 3, H, W) -> (N, K, H, W)."""
+        logits: Tensor = self.head(self.decoder(self.encode(x))[-1])
+        return logits
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Attended maps of all five stages, finest first: (N, 3, H, W) -> (N, C_i, H / 2^i, W / 2^i)."""
         features: list[Tensor] = []
         for stage, attend in zip(self.encoder, self.attention, strict=True):
             x = attend(stage(F.max_pool2d(x, 2) if features else x))
             features.append(x)
-        logits: Tensor = self.head(self.decoder(features)[-1])
-        return logits
+        return features
 
 
 def build(
@@ -81,8 +91,7 @@ def build(
         >>> sum(p.numel() for p in build(1).parameters())
         31037633
     """
-    if not isinstance(width, int) or isinstance(width, bool) or width < 4:
-        raise ValueError(f"width must be an integer of at least 4; got {width!r}.")
+    require_at_least("width", width, 4)
     require_name("upsampling", upsampling, UPSAMPLING)
     return UNet(num_classes, width, upsampling, CBAMPlacement(cbam, cbam_style, cbam_residual))
 

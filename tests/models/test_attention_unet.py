@@ -1,0 +1,64 @@
+"""Attention U-Net: published parameter count, and gates that decide what of a skip passes."""
+
+import pytest
+import torch
+from torch import nn
+
+from seglab.blocks import AttentionGate, AttentionMap
+from seglab.models import build_model
+
+
+def test_parameters_and_the_biases_that_normalisation_cancels_are_the_published_number() -> None:
+    with torch.device("meta"):  # counting needs no memory
+        model = build_model("attention_unet", 1)
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    cancelled = sum(conv.out_channels for conv in convolutions if conv.bias is None)
+    assert sum(p.numel() for p in model.parameters()) == 34_878_573 - cancelled
+
+
+def test_it_is_a_unet_with_four_gates() -> None:
+    with torch.device("meta"):
+        counts = [
+            sum(p.numel() for p in build_model(name, 1, upsampling=up).parameters())
+            for up in ("convolution", "transposed")
+            for name in ("unet", "attention_unet")
+        ]
+    gates = sum(c * c + 2 * c + c // 2 + 2 for c in (64, 128, 256, 512))
+    assert counts[1] - counts[0] == counts[3] - counts[2] == gates
+
+
+@pytest.mark.parametrize("upsampling", ["convolution", "transposed", "bilinear"])
+def test_each_skip_has_a_gate_of_its_own_size(upsampling: str) -> None:
+    net, shapes = build_model("attention_unet", 2, width=4, upsampling=upsampling).net.eval(), []
+    for module in net.modules():
+        if isinstance(module, AttentionMap):
+            module.register_forward_hook(lambda _module, _inputs, gate: shapes.append(tuple(gate.shape)))
+    net(torch.rand(2, 3, 64, 32))
+    assert shapes == [(2, 1, 8, 4), (2, 1, 16, 8), (2, 1, 32, 16), (2, 1, 64, 32)]
+
+
+def test_closed_gates_leave_nothing_of_the_skips() -> None:
+    torch.manual_seed(0)
+    net, joined = build_model("attention_unet", 1, width=4).net.eval(), []
+    for level in net.decoder.levels:
+        level.block.register_forward_hook(lambda _module, inputs, _out: joined.append(inputs[0]))
+    open_logits = net(torch.rand(1, 3, 32, 32))
+    for module in net.modules():
+        if isinstance(module, AttentionGate):
+            nn.init.constant_(module.psi[-1].bias, -1e4)
+    joined.clear()
+    assert open_logits.shape == net(torch.rand(1, 3, 32, 32)).shape
+    assert all(each[:, : each.shape[1] // 2].abs().max() == 0 for each in joined)
+    assert all(each[:, each.shape[1] // 2 :].abs().max() > 0 for each in joined)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ({"width": 3}, "width must be an integer of at least 4; got 3"),
+        ({"upsampling": "nearest"}, "upsampling must be one of bilinear, convolution, transposed; got 'nearest'"),
+    ],
+)
+def test_wrong_knobs_are_named(knobs: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build_model("attention_unet", 2, **knobs)
