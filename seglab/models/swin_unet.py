@@ -37,7 +37,7 @@ class PatchExpanding(nn.Module):
         torch.Size([1, 6, 10, 4])
 
     Reference:
-        Cao et al., "Swin-Unet", ECCV Workshops 2022, section 3.5.
+        Cao et al., "Swin-Unet", ECCV Workshops 2022, the patch expanding layer.
     """
 
     def __init__(self, channels: int, out_channels: int, scale: int) -> None:
