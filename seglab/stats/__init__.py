@@ -4,13 +4,16 @@ from seglab.stats._comparison import ComparisonTable, compare
 from seglab.stats._difference import Difference, detectable, holm, paired_difference
 from seglab.stats._paired import ComparisonRow
 from seglab.stats._scores import list_definitions, per_image, score
+from seglab.stats._seeds import SeedDifference, hierarchical_difference
 
 __all__ = [
     "ComparisonRow",
     "ComparisonTable",
     "Difference",
+    "SeedDifference",
     "compare",
     "detectable",
+    "hierarchical_difference",
     "holm",
     "list_definitions",
     "paired_difference",

@@ -1,6 +1,5 @@
 import json
 from itertools import product
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import torch
 from seglab import metrics, stats
 from seglab.evaluation import Report
 from seglab.stats import compare, paired_difference
+from stats.two_models import report, two_models
 
 AREAS = (20_000, 15_000, 1_500, 800)  # of the lesions in four pictures of 256 x 256; the prediction is as large
 IOUS = {"A": (0.93, 0.92, 0.55, 0.50), "B": (0.86, 0.85, 0.80, 0.78)}
@@ -21,25 +21,6 @@ PRINTED = {  # definition: A, B
     "dice_fg_image": (0.8246, 0.9022),
     "dice_fg_pooled": (0.9450, 0.9199),
 }
-
-
-def report(model, counts, names=None):
-    return SimpleNamespace(model=model, names=names or [f"{i}.png" for i in range(len(counts))], counts=counts)
-
-
-def of_dice(rng, dice, area):
-    """Counts of pictures of 10,000 pixels with those Dice scores; predicted and true areas are equal."""
-    hit = np.rint(np.asarray(dice) * area).astype(int)
-    wrong = area - hit
-    return np.stack([np.stack([10_000 - area - wrong, wrong], -1), np.stack([wrong, hit], -1)], -2)
-
-
-def two_models(n, seed=0, gain=0.0):
-    """Two models whose Dice has the long lower tail of real ones, on lesions of very different size."""
-    rng = np.random.default_rng(seed)
-    area, hard = rng.integers(200, 4000, n), rng.normal(0, 1, n)
-    dice = [1 / (1 + np.exp(-(2.5 + shift - hard + rng.normal(0, 0.6, n)))) for shift in (0, gain)]
-    return [of_dice(rng, one, area) for one in dice]
 
 
 def overlap(iou, area):
