@@ -27,6 +27,23 @@ def test_it_is_a_unet_with_four_gates() -> None:
     assert counts[1] - counts[0] == counts[3] - counts[2] == gates
 
 
+@pytest.mark.parametrize(("name", "billions"), [("unet", 65.35), ("attention_unet", 66.42)])
+def test_multiplications_for_256_pixels_are_the_published_number(name: str, billions: float) -> None:
+    total = 0
+
+    def count(module: nn.Module, _inputs: object, out: torch.Tensor) -> None:
+        nonlocal total
+        total += out.numel() * module.weight[0].numel()
+
+    with torch.device("meta"):
+        net = build_model(name, 1, upsampling="convolution").net
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(count)
+        net(torch.empty(1, 3, 256, 256))
+    assert total / 1e9 == pytest.approx(billions, abs=0.006)
+
+
 @pytest.mark.parametrize("upsampling", ["convolution", "transposed", "bilinear"])
 def test_each_skip_has_a_gate_of_its_own_size(upsampling: str) -> None:
     net, shapes = build_model("attention_unet", 2, width=4, upsampling=upsampling).net.eval(), []
