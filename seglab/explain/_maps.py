@@ -1,7 +1,4 @@
-"""Where a model looks and where it errs, as arrays: attention maps, error maps, and pictures of them.
-
-Drawing lies in `seglab.palette`; its functions are here too.
-"""
+"""Attention maps of one picture, and maps of where masks err and agree."""
 
 import re
 from collections.abc import Callable
@@ -17,12 +14,9 @@ from torch import Tensor, nn
 from seglab.blocks import CBAM, AttentionMap, ChannelAttention
 from seglab.contract import IGNORE_INDEX
 from seglab.images import read_image
-from seglab.palette import BLUE, CORRECT, EXTRA, MISSED, NAVY, ORANGE, Colour, colour_map, heat, outline, overlay
+from seglab.palette import CORRECT, EXTRA, MISSED
 
-__all__ = [
-    "BLUE", "CORRECT", "EXTRA", "MISSED", "NAVY", "ORANGE", "Colour", "Recorder", "StageAttention", "agreement_map",
-    "attention_maps", "colour_map", "error_map", "heat", "outline", "overlay",
-]  # fmt: skip
+__all__ = ["Recorder", "StageAttention", "agreement_map", "attention_maps", "error_map"]
 
 STAGES = ("encoder", "bottleneck", "skip", "decoder")
 
