@@ -2,6 +2,7 @@
 
 from seglab.stats._comparison import ComparisonTable, compare
 from seglab.stats._difference import Difference, detectable, holm, paired_difference
+from seglab.stats._factorial import Effect, Factorial, factorial
 from seglab.stats._paired import ComparisonRow
 from seglab.stats._scores import list_definitions, per_image, score
 from seglab.stats._seeds import SeedDifference, hierarchical_difference
@@ -10,9 +11,12 @@ __all__ = [
     "ComparisonRow",
     "ComparisonTable",
     "Difference",
+    "Effect",
+    "Factorial",
     "SeedDifference",
     "compare",
     "detectable",
+    "factorial",
     "hierarchical_difference",
     "holm",
     "list_definitions",
