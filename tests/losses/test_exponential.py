@@ -127,3 +127,23 @@ def test_slope_and_curvature_over_the_logit_of_an_object_pixel() -> None:
         curvatures.append(curvature.item())
     assert curvatures[1] < 0 < curvatures[3]
     assert curvatures[2] == pytest.approx(0, abs=1e-12)
+
+
+def test_full_mask_with_unknown_pixels_and_without_eps_is_finite() -> None:
+    """The absent background would weigh 1 / 0, also on unknown pixels."""
+    logits, target = torch.zeros(1, 1, 1, 100, requires_grad=True), mask_of(100)
+    target[..., 40:] = 255
+    value = losses.adaptive_exponential(logits, target, eps=0)
+    value.backward()
+    assert value == pytest.approx(FLAT)
+    assert logits.grad.isfinite().all()
+
+
+def test_normalising_a_batch_takes_its_mean_weight() -> None:
+    """Six pixels known of two images, 2 lesion and 4 background: weights 3 and 3/2, their mean is 2."""
+    target = torch.tensor([[[1, 0, 0, 0]], [[1, 0, 255, 255]]])
+    logits = 99.0 * torch.tensor([[[[-1.0, -1, -1, -1]]], [[[1.0, -1, 0, 0]]]])
+    wrong, right = 1, 1 / math.e
+    expected = (3 * wrong + 3 * right + 4 * 1.5 * right) / 12
+    value = losses.adaptive_exponential(logits, target, eps=0, normalise=True, reduce="batch")
+    assert value == pytest.approx(expected)
