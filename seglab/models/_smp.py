@@ -150,7 +150,8 @@ def _require_encoder(encoder: str) -> None:
     universal = [f"tu-{each}" for each in timm.list_models()]
     if encoder in own or encoder in universal:
         return
-    close = get_close_matches(encoder, own, n=1) or get_close_matches(encoder, universal, n=1)
+    close = [f"tu-{encoder}"] if f"tu-{encoder}" in universal else []
+    close = close or get_close_matches(encoder, universal if encoder.startswith("tu-") else own, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(
         f"encoder must be one of the {len(own)} of segmentation-models-pytorch, or tu- and one of timm's "

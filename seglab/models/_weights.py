@@ -1,5 +1,7 @@
 """Pretrained encoder weights: from a local file, or from torchvision when asked for by that word."""
 
+import math
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -40,6 +42,7 @@ def load_encoder(
         raise ValueError(f"weights must be a file{alternative}; got {weights!r}.")
     state = _fetch(architecture) if fetched and weights == library else _read(Path(weights), alternative)
     expected = {prefix + key: tensor.shape for key, tensor in encoder.state_dict().items()}
+    state = _respelled(state, expected)
     # Counters of normalised batches are younger than some published weights, and nothing here reads them.
     expected = {key: shape for key, shape in expected.items() if key in state or not key.endswith("_tracked")}
     missing = [key for key in expected if not isinstance(state.get(key), Tensor)]
@@ -52,6 +55,22 @@ def load_encoder(
         if state[key].shape != shape:
             raise ValueError(f"weights {weights} must hold {key} as {tuple(shape)}; got {tuple(state[key].shape)}.")
     encoder.load_state_dict({key.removeprefix(prefix): state[key] for key in expected})
+
+
+def _respelled(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """The same tensors under the encoder's names and shapes, where they are only written in another way.
+
+    timm's feature extractors say "stages_0" for "stages.0"; and the weights (C_out, C * h * w) of a fully connected
+    layer are those of the convolution (C_out, C, h, w) that does the same.
+    """
+    respelled: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        flat = str(key).replace(".", "_", 1)
+        name = flat if flat in expected and key not in expected else key
+        shape = expected.get(name, torch.Size())
+        flattened = isinstance(tensor, Tensor) and len(shape) == 4 and tensor.shape == (shape[0], math.prod(shape[1:]))
+        respelled[name] = tensor.reshape(shape) if flattened else tensor
+    return respelled
 
 
 def _read(path: Path, alternative: str) -> dict[str, Tensor]:

@@ -98,3 +98,18 @@ def test_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch, error:
     with pytest.raises(ConnectionError, match=r"could not be fetched from https.*weights=FILE\.$") as caught:
         load("torchvision")
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_a_fully_connected_layer_fill_the_convolution_that_does_the_same(tmp_path: Path) -> None:
+    dense, convolution = nn.Linear(12, 5), nn.Conv2d(3, 5, 2)
+    torch.save(dense.state_dict(), tmp_path / "dense.pth")
+    load_encoder(convolution, tmp_path / "dense.pth", "vgg16", "")
+    x = torch.rand(4, 3, 2, 2)
+    torch.testing.assert_close(convolution(x).flatten(1), dense(x.flatten(1)))
+
+
+def test_names_that_an_extractor_flattened_are_found(tmp_path: Path) -> None:
+    torch.save({"stages.0.1.bias": torch.ones(2), "stages.0.1.weight": torch.ones(2, 3)}, tmp_path / "timm.pth")
+    filled = nn.ModuleDict({"stages_0": nn.Sequential(nn.Identity(), nn.Linear(3, 2))})
+    load_encoder(filled, tmp_path / "timm.pth", "convnext", "", library="timm")
+    assert all((p == 1).all() for p in filled.parameters())
