@@ -219,7 +219,11 @@ def list_(arguments: argparse.Namespace) -> int:
     tables = {"models": seglab.list_models, "losses": seglab.list_losses, "datasets": seglab.list_datasets}
     tables["papers"] = list_papers
     for kind in [arguments.kind] if arguments.kind else tables:
-        print(f"{kind}: {', '.join(tables[kind]())}")
+        names = tables[kind]()
+        with_encoder = [name for name in names if name.startswith("smp_")]
+        print(f"{kind}: {', '.join(name for name in names if name not in with_encoder)}")
+        if with_encoder:
+            print(f"{kind} with an encoder of choice (model.encoder=resnet50): {', '.join(with_encoder)}")
     return 0
 
 

@@ -44,6 +44,7 @@ def test_list_names_models_losses_and_datasets(capsys):
     assert main(["list"]) == 0
     text = capsys.readouterr().out
     assert {"unet", "vgg16_unet"} <= set(text.replace(",", " ").split())
+    assert "smp_unet" in text.partition("model.encoder=resnet50")[2]
     assert "bce_dice" in text
     assert "synthetic" in text
 
