@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -94,6 +95,29 @@ class Report:
             ],
         }
         return json.dumps(content, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The report that `to_json` wrote: equal counts, so equal scores.
+
+        Raises:
+            ValueError: If the text is not such a report.
+        """
+        try:
+            content = json.loads(text)
+            images = content["images"]
+            far = [math.nan if one["hausdorff95"] is None else one["hausdorff95"] for one in images]
+            return cls(
+                content["model"],
+                tuple(one["name"] for one in images),
+                tuple(content["classes"]),
+                torch.tensor([one["counts"] for one in images], dtype=torch.int64),
+                torch.tensor(far, dtype=torch.float64),
+                content["notes"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            what = " ".join(str(error).split())
+            raise ValueError(f"report must be JSON that a report wrote; got an error: {what}.") from error
 
     def to_csv(self) -> str:
         """One row a picture: name, Dice, the K x K counts and the boundary distance."""

@@ -22,7 +22,8 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"evaluation", "batches", "history"},
     {"runs", "cards", "packing", "verdicts"},  # beside training and comparison: the part of each that stands alone
     {"training", "comparison"},
-    {"papers", "plots", "teach", "serving"},
+    {"experiments"},
+    {"papers", "plots", "teach", "serving", "ablation"},
     {"shown"},  # from here on the page, from the inside to the outside
     {"handlers"},
     {"page"},
