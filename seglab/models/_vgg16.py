@@ -38,7 +38,7 @@ def vgg16_layers(width: int = 64, *, norm: bool = False, indices: bool = False) 
 
 
 def he_initialise(module: nn.Module) -> None:
-    """Draw the weights of a convolution so that ReLU keeps their variance; one without bias keeps its own.
+    """Draw the weights of a convolution so that ReLU keeps their variance; without a bias, as in attention, keep them.
 
     Example:
         >>> layers = nn.Sequential(*vgg16_layers(4)).apply(he_initialise)

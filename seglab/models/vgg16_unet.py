@@ -20,9 +20,10 @@ from os import PathLike
 from torch import Tensor, nn
 
 from seglab.blocks import CBAMPlacement, UNetDecoder
+from seglab.models._vgg16 import he_initialise, vgg16_layers
 from seglab.models._weights import load_encoder
 
-STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # configuration D
+CHANNELS = (64, 128, 256, 512, 512)  # of VGG16's stages
 DECODER_WIDTHS = (64, 128, 256, 512)
 
 
@@ -34,17 +35,16 @@ class VGG16UNet(nn.Module):
     def __init__(self, num_classes: int, cbam: CBAMPlacement) -> None:
         super().__init__()
         self.num_classes = num_classes
-        channels = [stage[-1] for stage in STAGES]
         places = ["encoder"] * 4 + ["bottleneck"]
         # One flat sequence, numbered as torchvision's `features`, so that its weights fit as they are.
-        self.encoder = nn.Sequential(*_vgg16_layers())
-        self.attention = nn.ModuleList(cbam.at(place, c) for place, c in zip(places, channels, strict=True))
+        self.encoder = nn.Sequential(*vgg16_layers()[:-1])
+        self.attention = nn.ModuleList(cbam.at(place, c) for place, c in zip(places, CHANNELS, strict=True))
         self.decoder = UNetDecoder(
-            channels, DECODER_WIDTHS, upsampling="bilinear", skip=cbam.skip, attend=cbam.decoder, block=_plain_block
+            CHANNELS, DECODER_WIDTHS, upsampling="bilinear", skip=cbam.skip, attend=cbam.decoder, block=_plain_block
         )
         self.head = nn.Conv2d(DECODER_WIDTHS[0], num_classes, kernel_size=1)
         for part in (self.encoder, self.decoder):
-            part.apply(_he_initialise)
+            part.apply(he_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of every pixel: (N, 3, H, W) -> (N, K, H, W)."""
@@ -95,19 +95,6 @@ def build(
     return net
 
 
-def _vgg16_layers() -> list[nn.Module]:
-    """Layers of VGG16 up to its last convolution, in the published order."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for stage in STAGES:
-        if layers:
-            layers.append(nn.MaxPool2d(2))
-        for width in stage:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
-            channels = width
-    return layers
-
-
 def _plain_block(in_channels: int, out_channels: int) -> nn.Module:
     """Two 3x3 convolutions with ReLU, without normalisation."""
     return nn.Sequential(
@@ -116,10 +103,3 @@ def _plain_block(in_channels: int, out_channels: int) -> nn.Module:
         nn.Conv2d(out_channels, out_channels, 3, padding=1),
         nn.ReLU(inplace=True),
     )
-
-
-def _he_initialise(module: nn.Module) -> None:
-    """Draw the weights of a convolution so that ReLU keeps their variance; attention keeps its own."""
-    if isinstance(module, nn.Conv2d) and module.bias is not None:
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(module.bias)
