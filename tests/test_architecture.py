@@ -16,14 +16,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [  # a module may import modules of the rows before its own, and nothing else of seglab
     {"contract", "files"},
     {"images", "config", "settings", "stats", "blocks", "devices", "palette", "style"},
-    {"models", "losses", "metrics", "data", "augmentation"},
+    {"models", "losses", "metrics", "data", "augmentation", "corruptions"},
     {"checkpoint"},
-    {"inference", "explain", "export"},
-    {"evaluation", "batches", "history"},
+    {"inference", "export"},
+    {"evaluation", "explain", "batches", "history"},
     {"runs", "cards", "packing", "verdicts"},  # beside training and comparison: the part of each that stands alone
-    {"training", "comparison"},
+    {"training", "comparison", "robustness"},
     {"experiments"},
     {"papers", "plots", "teach", "serving", "ablation"},
+    {"effects"},
     {"shown"},  # from here on the page, from the inside to the outside
     {"handlers"},
     {"page"},
