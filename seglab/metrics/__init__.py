@@ -20,11 +20,11 @@ Every function raises a ValueError that names the rule if a shape, a dtype, a la
 """
 
 from seglab.metrics._aggregation import Mean, aggregate
-from seglab.metrics._boundary import assd, hausdorff95, surface_dice
+from seglab.metrics._boundary import Boundary, assd, boundary, hausdorff95, surface_dice
 from seglab.metrics._calibration import Calibration, calibration
 from seglab.metrics._ratios import accuracy, counts, dice, iou, precision, recall, specificity
 
 __all__ = [
-    "Calibration", "Mean", "accuracy", "aggregate", "assd", "calibration", "counts", "dice", "hausdorff95", "iou",
-    "precision", "recall", "specificity", "surface_dice",
+    "Boundary", "Calibration", "Mean", "accuracy", "aggregate", "assd", "boundary", "calibration", "counts", "dice",
+    "hausdorff95", "iou", "precision", "recall", "specificity", "surface_dice",
 ]  # fmt: skip
