@@ -1,6 +1,7 @@
 """Random draws that every test and interval shares, and Student's t, in numpy."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,10 +85,11 @@ def student_tail(t: float, df: float) -> float:
     return float(1 - np.interp(np.arctan(abs(t) / np.sqrt(df)), angle, inside))
 
 
+@lru_cache(maxsize=64)
 def _student(df: float) -> tuple[Floats, Floats]:
     """Angles, and the probability that |t| is below sqrt(df) tan(angle); the density of the angle is cos^(df - 1)."""
     top = min(np.pi / 2, 12 / np.sqrt(df))  # beyond 12 standard errors there is nothing
-    angle = np.linspace(0, top, 20_001)
+    angle = np.linspace(0, top, 5001)
     density = np.cos(angle) ** (df - 1)
     mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return angle, mass / mass[-1]
