@@ -18,8 +18,11 @@ from seglab.commands import (
     list_,
     one_line,
     predict,
+    reproduce,
     train,
 )
+from seglab.commands._ablate import ablate
+from seglab.commands._audit import audit
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("seglab: not enough memory; lower batch_size, size or model.width.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumable = "; the same command goes on from the last checkpoint" if words[0] == "train" else ""
+        resumable = "; the same command goes on from the last checkpoint" if words[0] in ("train", "reproduce") else ""
         print(f"seglab: stopped{resumable}.", file=sys.stderr)
         return 130
 
@@ -88,9 +91,30 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     sub.add_argument("--out", help="report file: .json, .csv or .md")
 
     _add_model_commands(command)
+    _add_ablate(command)
+    _add_reproduce(command)
     _add_data_commands(command)
     _add_app(command)
     return parser, dict(commands.choices)
+
+
+def _add_ablate(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The subcommand that trains every combination of factors."""
+    sub = command(ablate, "train factors x seeds and say which factor helped")
+    sub.add_argument("model", help="a name of `seglab list models`")
+    sub.add_argument("loss", help="a name of `seglab list losses`")
+    _add_data(sub, "folders, then settings that all runs share: epochs=20 model.width=16 data.seed=1")
+    sub.add_argument("--out", help="folder for the runs; one that holds this ablation is continued")
+    sub.add_argument(
+        "--factor",
+        action="append",
+        default=[],
+        metavar="NAME=LEVEL/LEVEL",
+        help='any setting; may be given again (default: augment=false/true and "model.cbam=[]/bottleneck,skip")',
+    )
+    sub.add_argument("--seeds", type=int, default=3, help="seeds of every combination (default: 3)")
+    sub.add_argument("--folds", type=int, help="test on k folds of all pictures, not on the test part")
+    sub.add_argument("--jobs", type=int, default=1, help="runs at the same time (default: 1)")
 
 
 def _add_model_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -110,14 +134,29 @@ def _add_model_commands(command: Callable[..., argparse.ArgumentParser]) -> None
     sub.add_argument("--threshold", type=float, default=0.5)
     sub.add_argument("--out", help="ZIP file for all views of the picture")
 
-    sub = command(list_, "list models, losses and datasets")
-    sub.add_argument("kind", nargs="?", choices=("models", "losses", "datasets"))
+    sub = command(list_, "list models, losses, datasets and papers")
+    sub.add_argument("kind", nargs="?", choices=("models", "losses", "datasets", "papers"))
 
     sub = command(export, "write a trained model in half precision, with its card")
     sub.add_argument("--model", required=True, help="checkpoint or run folder")
     sub.add_argument("--to", required=True, help=".safetensors file to write")
     sub.add_argument("--test", nargs="+", default=[], metavar="FOLDER", help="data to score for the card, data.seed=1")
     sub.add_argument("--dataset", default="folder", help="their layout (default: folder)")
+
+
+def _add_reproduce(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The subcommand that trains a paper's rows."""
+    sub = command(reproduce, "train a paper's rows: reported beside measured")
+    sub.add_argument("paper", help="a name of `seglab list papers`")
+    sub.add_argument("--data", metavar="DIR", help="folder with the paper's pictures")
+    sub.add_argument("--dataset", help="layout of the folder (default: the paper's own data set)")
+    sub.add_argument("--rows", nargs="+", metavar="LABEL", help="rows to train (default: all)")
+    sub.add_argument("--seeds", type=int, default=1, help="seeds of every row (default: 1)")
+    sub.add_argument("--epochs", type=int, help="epochs of every row (default: the paper's)")
+    sub.add_argument("--size", type=int, help="side of the pictures in pixels (default: the paper's)")
+    sub.add_argument("--weights", metavar="FILE", help="ImageNet weights of the paper's encoder")
+    sub.add_argument("--quick", action="store_true", help="small models, few updates; needs no --data")
+    sub.add_argument("--out", help="folder for runs and result; what is finished there is not trained again")
 
 
 def _add_data(sub: argparse.ArgumentParser, text: str) -> None:
@@ -140,6 +179,9 @@ def _add_data_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--dataset", default="folder", help="its layout (default: folder)")
     sub.add_argument("--fix", metavar="OUT", help="write a repaired copy to this new folder")
     sub.add_argument("--invert", nargs="+", metavar="NAME", default=[], help="masks to turn over in the repaired copy")
+
+    sub = command(audit, "check whether the numbers of a printed table fit together")
+    sub.add_argument("table", help="CSV file with columns such as name, dice, iou")
 
     sub = command(import_, "convert a dataset to the VOC layout")
     sub.add_argument("format", help="a name of `seglab list datasets`")

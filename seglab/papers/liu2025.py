@@ -70,6 +70,7 @@ PAPER = Paper(
         "optimizer": Fact("adam", "code: default of train.py"),
         "schedule": Fact("cosine", "code: default of train.py"),
         "save_every": Fact(5, "paper: section 2.2.3"),
+        "augment": Fact(True, "paper: section 2.2.2, the enhanced run; the rows say which"),
         "augment_rotation": Fact(180.0, "chosen: the paper gives no range"),
     },
     augmentation=Fact(

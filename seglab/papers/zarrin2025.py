@@ -66,7 +66,7 @@ PAPER = Paper(
         "another paper with a 70:30 split. Its PH2 row is a mean of five folds beside single splits of the others. "
         "Here every row is trained and scored on one split; where a set has official parts, on those."
     ),
-    num_classes=Fact(2, "paper: section 3.1, softmax"),
+    num_classes=Fact(1, "inferred: eq. 3 is written for one probability; a softmax of two channels is the same"),
     schedule={
         "epochs": Fact(50, "paper: Table 3"),
         "batch_size": Fact(8, "paper: Table 3"),
@@ -105,7 +105,7 @@ PAPER = Paper(
         _rival("Attention U-Net, BCE", "AttUNet", "attention_unet"),
         _rival("TransUNet, BCE", "TransUNet", "transunet"),
         _rival("Swin-Unet, BCE", "SwinNet", "swin_unet"),
-        _copied("UNeXt-S", "UNeXt-S", "unext"),
+        _copied("UNeXt-S", "UNeXt-S", "unext", knobs={"size": "small"}),
         _copied("MALUNet", "MALUNet", "malunet"),
         _copied("EGE-UNet", "EGE-UNet", "egeunet"),
         _copied("UCM-Net", "UCM-Net", "ucmnet"),
