@@ -70,15 +70,11 @@ class Recorder:
     def __init__(self, predictor: Any) -> None:
         self.predictor = predictor
         self.gates: dict[str, Tensor] = {}
-        model: nn.Module = predictor.model
-        if not any(isinstance(module, AttentionMap) for module in model.modules()):
+        if not gates_of(predictor.model):
             return
-        shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-        self.predictor = copy(predictor)
-        self.predictor.model = deepcopy(model, shared)
-        for path, module in self.predictor.model.named_modules():
-            if isinstance(module, AttentionMap):
-                module.register_forward_hook(partial(self._keep, path))
+        self.predictor = twin(predictor)
+        for path, module in gates_of(self.predictor.model).items():
+            module.register_forward_hook(partial(self._keep, path))
 
     def _keep(self, path: str, module: nn.Module, inputs: object, gate: Tensor) -> None:
         self.gates[path] = gate
@@ -88,22 +84,17 @@ class Recorder:
         if not self.gates:
             return {}
         model, (batch, box) = self.predictor.model, self.predictor.prepare(image)
-        size, stride = batch.shape[-1], getattr(model, "stride", 1)
-        back = partial(self.predictor.restore, box=box)
-        side = size + (-size % stride if isinstance(stride, int) else 0)  # what Segmenter pads to
+        back, side = partial(self.predictor.restore, box=box), padded_side(model, batch.shape[-1])
         stages: dict[str, StageAttention] = {}
         for path, gate in self.gates.items():
-            owner = path.rpartition(".")[0]
-            is_channel = isinstance(model.get_submodule(owner), ChannelAttention) or gate.shape[1] > 1
-            if isinstance(model.get_submodule(owner.rpartition(".")[0]), CBAM):
-                owner = owner.rpartition(".")[0]
+            owner, is_channel = owner_of(model, path, gate)
             values = gate[0].float().cpu().numpy()
             # A gate that is not there lets everything through.
             stage = stages.get(owner) or StageAttention(
-                _stage_name(model, owner), np.zeros(0, np.float32), np.ones((1, 1), np.float32), side, back
+                stage_name(model, owner), np.zeros(0, np.float32), np.ones((1, 1), np.float32), side, back
             )
             stages[owner] = stage._replace(**{"channel": values[:, 0, 0]} if is_channel else {"gate": values[0]})
-        return {stage.name: stage for stage in sorted(stages.values(), key=_rank)}
+        return {stage.name: stage for stage in sorted(stages.values(), key=lambda one: stage_rank(one.name))}
 
 
 def attention_maps(predictor: Any, image: Any) -> dict[str, StageAttention]:
@@ -192,7 +183,35 @@ def agreement_map(a: NDArray[Any], b: NDArray[Any]) -> Bytes:
     return error_map(b, a, ignore_index=None)
 
 
-def _stage_name(model: nn.Module, path: str) -> str:
+def gates_of(model: nn.Module) -> dict[str, AttentionMap]:
+    """Every `AttentionMap` of a model by its path."""
+    return {path: module for path, module in model.named_modules() if isinstance(module, AttentionMap)}
+
+
+def twin(predictor: Any) -> Any:
+    """A predictor whose model is a copy of the modules that shares the weights: hooks on it are its own."""
+    model: nn.Module = predictor.model
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    other = copy(predictor)
+    other.model = deepcopy(model, shared)
+    return other
+
+
+def padded_side(model: nn.Module, size: int) -> int:
+    """Side of the square that the network itself sees, in pixels: Segmenter pads to a multiple of the stride."""
+    stride = getattr(model, "stride", 1)
+    return size + (-size % stride if isinstance(stride, int) else 0)
+
+
+def owner_of(model: nn.Module, path: str, gate: Tensor) -> tuple[str, bool]:
+    """Path of the attention module that a gate belongs to, and whether the gate weighs channels."""
+    owner = path.rpartition(".")[0]
+    is_channel = isinstance(model.get_submodule(owner), ChannelAttention) or gate.shape[1] > 1
+    above = owner.rpartition(".")[0]
+    return (above if isinstance(model.get_submodule(above), CBAM) else owner), is_channel
+
+
+def stage_name(model: nn.Module, path: str) -> str:
     """Readable name of an attention module, from its place in the model; its path where nothing is known."""
     encoder = re.fullmatch(r"(.*\b|)attention\.(\d+)", path)
     if encoder:
@@ -205,7 +224,7 @@ def _stage_name(model: nn.Module, path: str) -> str:
     return path or "attention"
 
 
-def _rank(stage: StageAttention) -> tuple[int, int]:
-    """Place of a stage in the order of the data's way; unknown ones last."""
-    kind, _, number = stage.name.partition(" ")
+def stage_rank(name: str) -> tuple[int, int]:
+    """Place of a stage in the order of the data's way, by its name; unknown ones last."""
+    kind, _, number = name.partition(" ")
     return (STAGES.index(kind), int(number or 0)) if kind in STAGES else (len(STAGES), 0)
