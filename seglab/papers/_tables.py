@@ -12,7 +12,7 @@ __all__ = ["COLUMNS", "PrintedTable", "read_rows"]
 COLUMNS = (
     "name", "dataset", "n", "prevalence", "params_m", "accuracy", "precision", "recall", "specificity", "dice", "iou",
     "dice_image", "iou_image", "dice_pooled", "iou_pooled", "miou_2class_pooled", "miou_2class_image", "loss",
-    "epochs", "copied",
+    "epochs", "train", "val", "test", "before", "after", "gain", "copied",
 )  # fmt: skip
 
 
