@@ -51,7 +51,7 @@ def test_list_names_models_losses_and_datasets(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "evaluate", "predict", "compare", "check-data", "import", "download", "list", "export", "app"],
+    ["train", "evaluate", "predict", "compare", "check-data", "import", "download", "list", "export", "app", "audit"],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit, match="0"):
@@ -118,10 +118,41 @@ def test_compare_scores_models_side_by_side_and_notes_pictures_trained_on(run, t
     assert main([*models, "data.count=12"]) == 0
     text = capsys.readouterr().out
     assert "| score | tiny | half |" in text
-    assert "dice_fg_image, tiny (first) against half (second): " in text
+    assert "| definition | tiny | half | difference | 95 % interval | p | p (Holm) | detectable | n |" in text
+    for definition in ("dice_fg_image", "dice_fg_pooled", "iou_fg_image", "miou_2class_pooled"):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {definition} |") and line.count("|") == 10]
+        assert " to " in line
+    assert "pictures, paired; difference = half minus tiny." in text
+    assert "Holm is over" not in text
     assert "training set" not in text
     assert main([*models, "data.count=[2,2,12]"]) == 0
     assert "training set" not in capsys.readouterr().out  # the parts share no picture, whatever their size
+
+
+def test_compare_sets_every_further_model_beside_the_first(run, tmp_path, capsys):
+    paths = [tmp_path / f"{name}.safetensors" for name in ("b", "c")]
+    for path in paths:
+        main(["export", "--model", str(run), "--to", str(path)])
+    capsys.readouterr()
+    words = ["compare", run, *paths, "--dataset", "synthetic", "--data", "data.size=32", "data.count=12"]
+    assert main([str(word) for word in words]) == 0
+    text = capsys.readouterr().out
+    assert "| definition | tiny | b |" in text
+    assert "| definition | tiny | c |" in text
+    assert "Holm is over the definitions of one table; 2 tables ask more than one question." in text
+
+
+def test_audit_prints_findings_and_a_bad_table_is_one_line(tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    table.write_text("name,dice,iou\nA,.8417,.8269\nB,.8345,.8999\n")
+    assert main(["audit", str(table)]) == 0
+    text = capsys.readouterr().out
+    assert "2 rows, 6 checks" in text
+    assert "| B | one definition of both, per image or pooled | IoU 0.8999 > Dice 0.8345" in text
+    table.write_text("name,colour\nA,red\n")
+    assert "table must have a column such as dice" in complaint(capsys, "audit", table)
+    assert "must exist" in complaint(capsys, "audit", tmp_path / "nowhere.csv")
+    assert "audit" in complaint(capsys, "audit", tmp_path)
 
 
 def test_compare_shows_one_picture_and_packs_its_views(run, photo, tmp_path, capsys):

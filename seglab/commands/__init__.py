@@ -136,6 +136,7 @@ def predict(arguments: argparse.Namespace) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """Compare models, on test pictures with a paired test, or on one picture with all views."""
     import seglab
+    from seglab.commands._side_by_side import side_by_side
     from seglab.data._roots import load_roots
 
     if arguments.image is None and not arguments.data:
@@ -158,25 +159,8 @@ def compare(arguments: argparse.Namespace) -> int:
     for name, report in reports.items():
         if "trained_on" in report.notes:
             print(f"{name}: {report.notes['trained_on']}.")
-    print(_side_by_side(reports))
+    print(side_by_side(reports))
     return 0
-
-
-def _side_by_side(reports: dict[str, Any]) -> str:
-    """Scores of several reports in one table, and a paired verdict of each against the first."""
-    from seglab.stats import paired_difference
-
-    names = list(reports)
-    rows = ["| score | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for score in next(iter(reports.values())).values:
-        cells = [f"{report.values[score][0]:.4f}" for report in reports.values()]
-        rows.append(f"| {score} | " + " | ".join(cells) + " |")
-    first = reports[names[0]].per_image_dice.numpy()
-    rows.append("")
-    for name in names[1:]:
-        verdict = paired_difference(first, reports[name].per_image_dice.numpy()).verdict()
-        rows.append(f"dice_fg_image, {names[0]} (first) against {name} (second): {verdict}")
-    return "\n".join(rows)
 
 
 def check_data(arguments: argparse.Namespace) -> int:
