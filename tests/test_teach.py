@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from seglab import teach
+from seglab.teach import _figures
 
 CURVE = np.linspace(1.0, 0.2, 20)
 BLOB = np.hypot(*np.mgrid[-12:20, -20:28]) / 40  # (32, 48), bright towards one corner
@@ -126,8 +127,19 @@ def test_twin_has_bars_written_words_and_colour_bars(capsys: pytest.CaptureFixtu
     axes = figure.subplots()
     axes.bar(["a", "b"], [0.5, 0.25])
     axes.text(0, 0.1, "half")
-    assert twin(figure, capsys) == 'axes ""; bars 0.5 0.25; text "half"'
+    assert twin(figure, capsys) == 'axes ""; bars "a" 0.5 "b" 0.25; text "half"'
     assert twin(map_figure(BLOB), capsys).splitlines()[1] == 'colour bar "gate"'
+
+
+def test_twin_of_lying_and_of_named_bars(capsys: pytest.CaptureFixture[str]) -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    axes.barh(["c", "d"], [3, 4], label="ours")
+    axes.barh([5, 6.5], [1, 2])
+    assert twin(figure, capsys) == 'axes ""; bars "ours" "c" 3 "d" 4; bars "" 1 "" 2'
+    figure = Figure()
+    figure.subplots().bar([1, 2], [7, 8])
+    assert twin(figure, capsys) == 'axes ""; bars 7 8'
 
 
 def test_twin_of_an_empty_curve_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,6 +172,7 @@ import numpy as np
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from seglab import teach
+from seglab.teach import _figures
 
 InteractiveShell.instance()
 with capture_output() as seen:
@@ -181,7 +194,7 @@ def test_a_notebook_gets_picture_twin_and_caption() -> None:
 
 def test_the_same_figure_gives_the_same_file(monkeypatch: pytest.MonkeyPatch) -> None:
     files: list[str] = []
-    monkeypatch.setattr(teach, "_publish", lambda bundle, metadata: files.append(bundle.get("image/png", "")))
+    monkeypatch.setattr(_figures, "publish", lambda bundle, metadata=None: files.append(bundle.get("image/png", "")))
     for _ in range(2):
         teach.show(line_figure(CURVE), "A falling curve.")
     assert files[0]

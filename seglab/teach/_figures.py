@@ -1,75 +1,22 @@
-"""What a lesson needs: the same start everywhere, figures that a test can read, and numbers that do not wobble.
-
-A notebook test compares text and skips pictures. So every figure of a lesson goes through `show`, which publishes the
-picture together with a text that says what is in it: a changed curve or map changes the text.
-"""
+"""A figure with its description: the text twin that a notebook test compares, because it skips pictures."""
 
 import base64
 import io
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seglab.teach._publish import publish
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
     from matplotlib.figure import Figure
     from PIL import Image
 
-__all__ = ["band", "setup", "show"]
+__all__ = ["draw", "show"]
 
-DTYPES = ("float32", "float64")
 DOTS_PER_INCH = 90  # keeps a notebook with its figures small enough to read on the web
-
-
-def setup(seed: int = 0, *, dtype: str = "float32") -> None:
-    """Start a lesson: seed the random numbers, choose the precision of new models, and switch progress bars off.
-
-    Args:
-        seed: For PyTorch's random numbers, 0 or above.
-        dtype: "float32", or "float64" for short trainings on the CPU whose printed numbers must not depend on the
-            processor or the number of threads. Models that are built or loaded afterwards compute in it.
-
-    Raises:
-        ValueError: If the seed is negative or the precision is another one.
-
-    Example:
-        >>> setup(seed=0)
-    """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or above; got {seed}.")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: waiting threads give their core away
-    os.environ.setdefault("TQDM_DISABLE", "1")  # a bar's timing would differ in every run
-    import torch
-
-    torch.manual_seed(seed)
-    torch.set_default_dtype(getattr(torch, dtype))
-
-
-def band(value: float, low: float, high: float) -> str:
-    """A number that may differ a little between machines, as the band it must lie in.
-
-    Args:
-        value: Any number.
-        low: Lower end, included.
-        high: Upper end, included; above `low`.
-
-    Returns:
-        The band only, if the value lies in it; else the value too, so that a comparison with the stored text fails.
-
-    Raises:
-        ValueError: If the ends are not in order.
-
-    Example:
-        >>> band(0.8132, 0.7, 0.9), band(0.5, 0.7, 0.9), band(float("nan"), 0.7, 0.9)
-        ('between 0.7 and 0.9', '0.5, not between 0.7 and 0.9', 'nan, not between 0.7 and 0.9')
-    """
-    if not low < high:
-        raise ValueError(f"low must be below high; got {low} and {high}.")
-    text = f"between {low:g} and {high:g}"
-    return text if low <= value <= high else f"{value:.3g}, not {text}"
 
 
 def show(figure: "Figure | np.ndarray", alt: str, *, caption: str | None = None) -> None:
@@ -95,25 +42,17 @@ def show(figure: "Figure | np.ndarray", alt: str, *, caption: str | None = None)
     """
     if not alt.strip():
         raise ValueError("alt must say what there is to see; got an empty text.")
-    if isinstance(figure, np.ndarray):
-        png, summary = _png_of_picture(figure), f"picture: {_image(figure)}"
-    else:
-        png, summary = _png_of_figure(figure), "\n".join(_axes(axes) for axes in figure.axes)
-    twin = f"[figure] {alt}\n{summary}"
+    png, summary = draw(figure)
     caption = caption or alt
-    _publish({"image/png": png, "text/plain": twin}, {"image/png": {"alt": alt}})
-    _publish({"text/markdown": f"*{caption}*", "text/plain": caption}, {})
+    publish({"image/png": png, "text/plain": f"[figure] {alt}\n{summary}"}, {"image/png": {"alt": alt}})
+    publish({"text/markdown": f"*{caption}*", "text/plain": caption})
 
 
-def _publish(bundle: dict[str, str], metadata: dict[str, Any]) -> None:
-    """Hand a bundle to the notebook, if there is one."""
-    from IPython.core.interactiveshell import InteractiveShell
-    from IPython.display import display
-
-    if InteractiveShell.initialized():
-        display(bundle, metadata=metadata, raw=True)  # type: ignore[no-untyped-call]
-    else:
-        print(bundle["text/plain"])
+def draw(figure: "Figure | np.ndarray") -> tuple[str, str]:
+    """The figure as PNG in base64, and the summary of what is in it."""
+    if isinstance(figure, np.ndarray):
+        return _png_of_picture(figure), f"picture: {_image(figure)}"
+    return _png_of_figure(figure), "\n".join(_axes(axes) for axes in figure.axes)
 
 
 def _png_of_figure(figure: "Figure") -> str:
@@ -161,10 +100,26 @@ def _axes(axes: "Axes") -> str:
     parts = [f"axes {_quoted(axes.get_title())}", *labels]
     lines = [(str(line.get_label()), *line.get_data(orig=False)) for line in axes.get_lines()]
     parts += [f"line {_quoted(name)} {_series(places, values)}" for name, places, values in lines]
-    parts += [f"bars {_numbers([patch.get_height() for patch in group])}" for group in bars]
+    parts += [_bars(group, axes) for group in bars]
     parts += [_image(np.asarray(image.get_array())) for image in axes.get_images()]
     parts += [f"text {_quoted(text.get_text())}" for text in axes.texts if text.get_text()]
     return "; ".join(parts)
+
+
+def _bars(group: "BarContainer", axes: "Axes") -> str:
+    """A group of bars: the lengths, each with its name if the bars stand over names."""
+    from matplotlib.category import StrCategoryFormatter
+
+    lying = group.orientation == "horizontal"
+    axis = axes.yaxis if lying else axes.xaxis
+    lengths = _numbers([bar.get_width() if lying else bar.get_height() for bar in group]).split()
+    if isinstance(formatter := axis.get_major_formatter(), StrCategoryFormatter):
+        places = [bar.get_y() + bar.get_height() / 2 if lying else bar.get_x() + bar.get_width() / 2 for bar in group]
+        names = formatter.format_ticks([round(place) for place in places])  # type: ignore[no-untyped-call]
+        lengths = [f"{_quoted(name)} {length}" for name, length in zip(names, lengths, strict=True)]
+    label = str(group.get_label())
+    title = "" if label.startswith("_") else f" {_quoted(label)}"
+    return f"bars{title} {' '.join(lengths)}"
 
 
 def _quoted(text: str) -> str:
