@@ -10,7 +10,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from seglab import metrics
+from seglab import metrics, stats
 
 NAN = math.nan
 
@@ -192,7 +192,40 @@ def test_aggregate_of_two_images_worked_by_hand() -> None:
     assert scores["accuracy_image"] == (pytest.approx((8 / 10 + 8 / 10) / 2), 2)
     assert scores["accuracy_pooled"] == (pytest.approx(16 / 20), 1)
     assert scores["accuracy_macro"] == scores["recall_macro"]
-    assert len(scores) == 20
+    assert scores["mprecision_2class_image"] == (pytest.approx(((5 / 6 + 3 / 4) / 2 + (1 + 0) / 2) / 2), 2)
+    assert scores["mrecall_2class_image"] == (pytest.approx(((5 / 6 + 3 / 4) / 2 + 8 / 10) / 2), 2)
+    assert scores["mspecificity_2class_image"] == (pytest.approx(((3 / 4 + 5 / 6) / 2 + 8 / 10) / 2), 2)
+    assert len(scores) == 23
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_single_classes_are_the_rows_of_the_ratios(classes: int) -> None:
+    pred, target = masks(classes)
+    pred[0], target[0] = pred[0].clamp(max=classes - 2), target[0].clamp(max=classes - 2)  # the last class is missing
+    c = metrics.counts(pred, target, classes)
+    scores = metrics.per_class(c)
+    assert len(scores) == 5 * classes * 2
+    for name in ("iou", "dice", "precision", "recall", "specificity"):
+        each, pooled = getattr(metrics, name)(c), getattr(metrics, name)(c.sum(0))
+        for k in range(classes):
+            known = each[:, k][~each[:, k].isnan()]
+            assert scores[f"{name}_class{k}_image"] == (pytest.approx(known.mean().item()), len(known))
+            assert scores[f"{name}_class{k}_pooled"] == (pytest.approx(pooled[k].item()), 1)
+    assert scores[f"iou_class{classes - 1}_image"].n == len(c) - 1
+
+
+def test_a_class_that_is_nowhere_has_no_pooled_score() -> None:
+    scores = metrics.per_class(torch.tensor([[[8, 0], [0, 0]]]))
+    assert math.isnan(scores["dice_class1_pooled"].value)
+    assert scores["dice_class1_pooled"].n == 0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_every_definition_of_the_statistics_is_here_by_name(classes: int) -> None:
+    c = metrics.counts(*masks(classes), classes)
+    names = {*metrics.aggregate(c), *metrics.per_class(c)}
+    twice = {f"m{ratio}_{classes}class_pooled" for ratio in ("precision", "recall", "specificity")}  # also `_macro`
+    assert names | twice == set(stats.list_definitions(classes))
 
 
 def test_aggregate_averages_the_foreground_classes() -> None:
@@ -385,6 +418,8 @@ def test_wrong_options_are_named() -> None:
         metrics.iou(torch.zeros(2, 3))
     with pytest.raises(ValueError, match=r"counts must be \(N, K, K\).*got \(2, 2\)"):
         metrics.aggregate(torch.zeros(2, 2))
+    with pytest.raises(ValueError, match=r"counts must be \(N, K, K\).*got \(2, 1, 1\)"):
+        metrics.per_class(torch.zeros(2, 1, 1))
 
 
 def test_wrong_probabilities_are_named() -> None:
