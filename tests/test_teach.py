@@ -65,6 +65,12 @@ def test_setup_sets_the_precision_of_new_models() -> None:
     assert torch.nn.Linear(2, 2).weight.dtype == torch.float32
 
 
+def test_setup_comes_before_torch() -> None:
+    code = "import sys; from seglab import teach; print('torch' in sys.modules); teach.setup()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"  # how threads wait is read when torch loads
+
+
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [

@@ -10,8 +10,6 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from seglab.contract import require_name
-
 __all__ = ["NotYetError", "check", "expect", "list_exercises"]
 
 EXERCISES = "seglab.teach.exercises"
@@ -51,6 +49,8 @@ def check(name: str, *answers: Any) -> None:
         >>> check("overlap_scores", iou, iou)
         not yet - iou still returns `...`: put your own code in its place.
     """
+    from seglab.contract import require_name  # loads torch, which `setup` must come before
+
     require_name("exercise", name, list_exercises())
     print(_verdict(import_module(f"{EXERCISES}.{name}").expectations, answers))
 
