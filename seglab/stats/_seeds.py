@@ -46,8 +46,8 @@ def hierarchical_difference(
     Paired bootstrap over seeds and pictures: in every draw the pictures are resampled, the same for all runs, and the
     seeds of each recipe on their own, so that seeds need not be pairs and their numbers may differ. The interval is
     mean +- t * bootstrap standard error, with Satterthwaite's degrees of freedom, because percentiles are far too
-    narrow: with three seeds and much seed noise they covered 81 times in 100, not 95. p is that of the same t. With one seed of each it is the bootstrap over pictures of `compare`
-    and `paired_difference`, with their p.
+    narrow: with three seeds and much seed noise they covered 81 times in 100, not 95. p is that of the same t.
+    With one seed of each it is the bootstrap over pictures of `compare` and `paired_difference`, with their p.
 
     Args:
         a: (S, N) scores of the first recipe, seeds by pictures; or its counts (S, N, K, K).
