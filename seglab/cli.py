@@ -132,7 +132,9 @@ def _add_model_commands(command: Callable[..., argparse.ArgumentParser]) -> None
     sub.add_argument("--image", help="one picture")
     sub.add_argument("--truth", help="its mask, or labelme JSON")
     sub.add_argument("--threshold", type=float, default=0.5)
-    sub.add_argument("--out", help="ZIP file for all views of the picture")
+    sub.add_argument("--corrupt", metavar="NAME,...", help="Dice under disturbances: all, or noise,blur,...")
+    sub.add_argument("--severities", nargs="+", metavar="NAME=X,Y", default=[], help="instead of the usual five each")
+    sub.add_argument("--out", help="ZIP file for all views of the picture; with --corrupt .json, .csv, .md or .png")
 
     sub = command(list_, "list models, losses, datasets and papers")
     sub.add_argument("kind", nargs="?", choices=("models", "losses", "datasets", "papers"))

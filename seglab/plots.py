@@ -1,4 +1,4 @@
-"""The few figures that more than one lesson shows: models side by side, attention of every stage, training curves.
+"""The few figures that more than one lesson shows: models side by side, attention of every stage, curves.
 
 Each function returns a `matplotlib.figure.Figure` that belongs to nobody else: no window is opened and no global state
 of matplotlib is touched, so they also work on a server. `seglab.teach.show` puts one into a notebook.
@@ -13,14 +13,16 @@ import numpy as np
 
 from seglab.comparison import Comparison
 from seglab.contract import IGNORE_INDEX
+from seglab.corruptions import find_corruption
 from seglab.explain import BLUE, NAVY, ORANGE, StageAttention
 from seglab.history import Record
+from seglab.robustness import Robustness
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["attention", "curves", "pictures", "side_by_side"]
+__all__ = ["attention", "curves", "pictures", "robustness_curves", "side_by_side"]
 
 TILE = 2.5  # inches; one picture of a figure
 WORDS = {"error": ("correct", "extra", "missed"), "agreement": ("both", "this model only", "the other only")}
@@ -157,6 +159,65 @@ def curves(
         axes.grid(alpha=0.3)
         axes.legend(fontsize=9)
     return figure
+
+
+def robustness_curves(result: Robustness, *, columns: int = 4) -> "Figure":
+    """Mean Dice against severity, one panel a disturbance, one line a model with its 95 % band over pictures.
+
+    The severities stand at equal distances, as in the area; the area under each line is in the legend of its panel.
+
+    Args:
+        result: From `seglab.robustness.robustness`.
+        columns: Panels in a row, at least 1.
+
+    Raises:
+        ValueError: If `columns` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from seglab.robustness import Sweep
+        >>> counts = torch.tensor([[5, 1], [2, 4]]).expand(1, 3, 2, 2, 2)  # one model, 3 severities, 2 pictures
+        >>> result = Robustness(("plain",), ("a", "b"), ("skin", "lesion"), (Sweep("noise", (0, 10, 20), counts),))
+        >>> robustness_curves(result).axes[0].get_xlabel()
+        'sigma in grey levels'
+    """
+    from matplotlib.figure import Figure
+
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1; got {columns}.")
+    columns = min(columns, len(result.sweeps))
+    rows = math.ceil(len(result.sweeps) / columns)
+    figure = Figure(figsize=(1.4 * TILE * columns, 1.3 * TILE * rows + 0.4), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
+    for axes in panels[len(result.sweeps) :]:
+        axes.remove()
+    table = result.table()
+    for axes, sweep in zip(panels, result.sweeps, strict=False):
+        _robustness_panel(axes, result, sweep.corruption, [row.area for row in table if row[0] == sweep.corruption])
+    for axes in panels[: len(result.sweeps) : columns]:
+        axes.set_ylabel("Dice, mean over pictures")
+    facts = f"{len(result.names)} pictures, seed {result.seed}. Bands: 95 % intervals over pictures."
+    figure.supxlabel(f"{facts} Numbers: area under the curve, severities equally spaced.", fontsize=9)
+    return figure
+
+
+def _robustness_panel(axes: "Axes", result: Robustness, corruption: str, areas: Sequence[float]) -> None:
+    """Curves, bands and areas of all models under one disturbance."""
+    found = find_corruption(corruption)
+    levels = result.sweep(corruption).severities
+    places = range(len(levels))
+    mean, low, high = result.bands(corruption)
+    for index, name in enumerate(result.models):
+        colour, line, marker = STYLES[index % len(STYLES)]
+        label = _wrapped(f"{name}: {areas[index]:.3f}")
+        axes.plot(places, mean[index], color=colour, linestyle=line, marker=marker, markersize=4, label=label)
+        axes.fill_between(places, low[index], high[index], color=colour, alpha=0.15, linewidth=0)
+    axes.set_xticks(places, ["none" if level == found.none else f"{level:g}" for level in levels])
+    axes.set_ylim(0, 1)
+    axes.set_title(found.title, fontsize=10)
+    axes.set_xlabel(found.unit)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower left")
 
 
 def _tiles(count: int, columns: int, ratio: float) -> "tuple[Figure, list[Axes]]":

@@ -136,6 +136,7 @@ def predict(arguments: argparse.Namespace) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """Compare models, on test pictures with a paired test, or on one picture with all views."""
     import seglab
+    from seglab.commands._robustness import compare_disturbed
     from seglab.commands._side_by_side import side_by_side
     from seglab.data._roots import load_roots
 
@@ -145,6 +146,8 @@ def compare(arguments: argparse.Namespace) -> int:
                   for path in arguments.models}  # fmt: skip
     if len(predictors) < 2:
         raise ValueError(f"compare needs at least two different models; got {len(predictors)}.")
+    if arguments.corrupt or arguments.severities:
+        return compare_disturbed(arguments, predictors)
     if arguments.image is not None:
         comparison = seglab.compare(arguments.image, predictors, arguments.truth, arguments.threshold)
         print(comparison.verdict())
