@@ -15,12 +15,13 @@ PACKAGE = Path(__file__).parents[1] / "seglab"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [  # a module may import modules of the rows before its own, and nothing else of seglab
     {"contract", "files"},
-    {"images", "config", "settings", "stats", "blocks", "devices", "palette", "style"},
+    {"images", "config", "settings", "stats", "blocks", "devices", "palette", "sealed", "style"},
     {"models", "losses", "metrics", "data", "augmentation", "corruptions"},
     {"checkpoint"},
     {"inference", "export"},
     {"evaluation", "explain", "batches", "history"},
     {"runs", "cards", "packing", "verdicts"},  # beside training and comparison: the part of each that stands alone
+    {"resume", "records"},
     {"training", "comparison", "robustness"},
     {"experiments"},
     {"papers", "plots", "teach", "serving", "ablation"},
