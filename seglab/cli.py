@@ -23,6 +23,7 @@ from seglab.commands import (
 )
 from seglab.commands._ablate import ablate
 from seglab.commands._audit import audit
+from seglab.commands._explain import explain
 
 
 class Parser(argparse.ArgumentParser):
@@ -91,11 +92,23 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     sub.add_argument("--out", help="report file: .json, .csv or .md")
 
     _add_model_commands(command)
+    _add_explain(command)
     _add_ablate(command)
     _add_reproduce(command)
     _add_data_commands(command)
     _add_app(command)
     return parser, dict(commands.choices)
+
+
+def _add_explain(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The subcommand that tests a model's attention."""
+    sub = command(explain, "test whether a model's attention explains what it does")
+    _add_data(sub, "folders, then settings such as data.seed=1")
+    sub.add_argument("--model", required=True, help="checkpoint or run folder")
+    sub.add_argument("--part", choices=("train", "val", "test"), default="test")
+    sub.add_argument("--pictures", type=int, metavar="N", help="take N pictures, at even steps (default: all)")
+    sub.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    sub.add_argument("--out", help="file of the result: .json or .md")
 
 
 def _add_ablate(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -51,7 +51,8 @@ def test_list_names_models_losses_and_datasets(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "evaluate", "predict", "compare", "check-data", "import", "download", "list", "export", "app", "audit"],
+    ["train", "evaluate", "predict", "compare", "check-data", "import", "download", "list", "export", "app", "audit"]
+    + ["explain"],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit, match="0"):
@@ -153,6 +154,24 @@ def test_audit_prints_findings_and_a_bad_table_is_one_line(tmp_path, capsys):
     assert "table must have a column such as dice" in complaint(capsys, "audit", table)
     assert "must exist" in complaint(capsys, "audit", tmp_path / "nowhere.csv")
     assert "audit" in complaint(capsys, "audit", tmp_path)
+
+
+def test_explain_tests_the_attention_of_a_model(run, tmp_path, capsys):
+    import seglab
+    from seglab.checkpoint import Description, save_model
+
+    gated, out = tmp_path / "gated.safetensors", tmp_path / "explained.md"
+    model = seglab.build_model("unet", 1, width=4, cbam="bottleneck")
+    save_model(gated, model, Description("unet", model.knobs, 1, ("background", "object"), 32, "Gated"))
+    words = ["--dataset", "synthetic", "data.size=32", "data.count=20", "--pictures", "2"]
+    assert main(["explain", "--model", str(gated), *words, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "### Gated: 2 pictures" in text
+    assert "- bottleneck: Replacing its map by its mean changes Dice by" in text
+    assert out.read_text().strip() in text
+    assert "must have an attention gate to test" in complaint(capsys, "explain", "--model", run, *words)
+    assert "must end in .json or .md; got a.png" in complaint(capsys, "explain", "--model", gated, "--out", "a.png")
+    assert "must start with data.; got size=3" in complaint(capsys, "explain", "--model", gated, "size=3")
 
 
 def test_compare_shows_one_picture_and_packs_its_views(run, photo, tmp_path, capsys):

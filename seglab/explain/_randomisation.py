@@ -147,7 +147,8 @@ def weight_randomisation(
         on_image: Called with the number of pictures done.
 
     Raises:
-        ValueError: If the model has no gate, `steps` or `draws` is below 1, or the data set does not fit the model.
+        ValueError: If the model has no gate or no weights, `steps` or `draws` is below 1, or the data set does not fit
+            the model.
 
     Example:
         >>> from seglab import build_model, load_dataset
@@ -320,6 +321,8 @@ def _layers_from_output(predictor: Predictor) -> list[str]:
         used.setdefault(path, len(used))
 
     paths = [path for path, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None]
+    if not paths:
+        raise ValueError(f"the model must have weights to randomise; got none in {predictor.name}.")
     for path in paths:
         model.get_submodule(path).register_forward_hook(partial(note, path))
     probe = next(model.parameters())
@@ -333,7 +336,7 @@ def _layers_from_output(predictor: Predictor) -> list[str]:
 
 def _label(group: Sequence[str]) -> str:
     """First and last layer of a group, without what all paths begin with."""
-    first, last = (path.removeprefix("net.") for path in (group[0], group[-1]))
+    first, last = (path.removeprefix("net.") or "network" for path in (group[0], group[-1]))
     return first if len(group) == 1 else f"{first} to {last}"
 
 
