@@ -8,15 +8,16 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seglab import augmentation
-from seglab.contract import IGNORE_INDEX
+from seglab.contract import IGNORE_INDEX, Sample
 from seglab.data import Dataset, picture_digest
+from seglab.devices import out_of_memory
 from seglab.inference import Box, letterbox, to_batch
 
 __all__ = ["Batch", "Cache", "Draw", "batches"]
@@ -68,7 +69,7 @@ class Cache:
         digests = [""] * len(data)
 
         def fill(index: int) -> None:
-            sample = data[index]
+            sample = _sample(data, index)
             image, mask = sample.image.permute(1, 2, 0).numpy(), sample.mask.numpy()
             _check(image, mask, len(data.classes), sample.name)
             self.images[index], self.boxes[index] = letterbox(np.ascontiguousarray(image), size)
@@ -94,7 +95,10 @@ class Cache:
 
     def batch(self, indices: tuple[int, ...], draw: Draw | None = None) -> Batch:
         """The pictures of these indices, augmented by what `draw` gives for each index; None: as they are."""
-        pairs = [self._augmented(i, draw(i)) if draw else (self.images[i], self.masks[i]) for i in indices]
+        try:
+            pairs = [self._augmented(i, draw(i)) if draw else (self.images[i], self.masks[i]) for i in indices]
+        except Exception as error:
+            _explain(error, f"batch with {', '.join(self.names[i] for i in indices[:4])} could not be made")
         images = to_batch(np.stack([image for image, _ in pairs]))
         masks = torch.from_numpy(np.stack([mask for _, mask in pairs])).long()
         return Batch(images, masks, indices)
@@ -142,6 +146,25 @@ def batches(
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def _sample(data: Dataset, index: int) -> Sample:
+    """One picture with its mask; whatever its reader raises names it."""
+    try:
+        return data[index]
+    except (ValueError, OSError):  # the readers' own words, which name the file
+        raise
+    except Exception as error:
+        name = getattr(data, "name", None)
+        _explain(error, f"picture {name(index) if callable(name) else f'number {index}'} could not be read")
+
+
+def _explain(error: Exception, what: str) -> NoReturn:
+    """Raise an error of a worker thread in one line; a StopIteration must not end an epoch early."""
+    if out_of_memory(error):
+        raise error if isinstance(error, MemoryError) else MemoryError(" ".join(str(error).split()))
+    words = " ".join(str(error).split())
+    raise ValueError(f"{what}; got {type(error).__name__}{': ' if words else ''}{words}.") from error
 
 
 def _check(image: np.ndarray, mask: np.ndarray, num_classes: int, name: str) -> None:

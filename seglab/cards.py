@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from seglab.checkpoint import Description, load_model, save_model
+from seglab.checkpoint import Description, load_model, load_run, save_model
 from seglab.evaluation import Report
 from seglab.files import atomic_text
 
@@ -51,7 +51,7 @@ def publish(source: Path, target: Path, *, scores: list[dict[str, Any]] | None =
     """
     if target.suffix != ".safetensors":
         raise ValueError(f"target must end in .safetensors; got {target.name}.")
-    model, description = load_model(source / "best.safetensors" if source.is_dir() else source)
+    model, description = load_run(source) if source.is_dir() else load_model(source)
     description = replace(description, card=description.card | {"scores": scores or [], "limits": list(LIMITS)})
     target.parent.mkdir(parents=True, exist_ok=True)
     save_model(target, model, description, half=True)

@@ -2,13 +2,15 @@
 
 A model is a safetensors file whose header says how to rebuild it (a listed model name and its knobs), what it was
 trained on, the SHA-256 of its tensors and that of the description itself. The state that resuming needs is a second
-file, read with `weights_only=True`. Both are written to a temporary file, synced and renamed.
+file with a hash over all its bytes, read with `weights_only=True`. Both are written to a temporary file, synced and
+renamed.
 """
 
 import hashlib
 import json
+import shutil
 import struct
-import zipfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,17 +22,19 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor, nn
 
-from seglab.files import atomic
+from seglab.files import atomic, keep
 from seglab.models import build_model, list_models
+from seglab.sealed import read_sealed, write_sealed
 
 __all__ = [
-    "Description", "description_text", "load_into", "load_model", "load_state", "not_finite", "require_fit",
-    "save_model", "save_state",
+    "BEST", "BEST_COPY", "Description", "copy_whole", "description_text", "load_into", "load_model", "load_run",
+    "load_state", "not_finite", "read_model", "require_fit", "save_model", "save_state",
 ]  # fmt: skip
 
 FORMAT = "seglab-model-1"
 MAX_BYTES = 4 * 2**30
 MAX_HEADER = 100 * 10**6  # bytes, the limit of safetensors
+BEST, BEST_COPY = "best.safetensors", "best.safetensors.copy"  # in a run folder; equal, so that one may be damaged
 MAX_SIZE = 8192  # pixels of a letterbox's side; a wrong size must not exhaust memory
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -106,8 +110,8 @@ def load_model(path: str | Path) -> tuple[nn.Module, Description]:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged, foreign, or does not fit the model it names; one line, naming the file.
     """
-    path = _checked_file(Path(path))
-    tensors, description = _read(path)
+    path = Path(path)
+    tensors, description = read_model(path)
     if description.model == "custom":
         raise ValueError(
             f"checkpoint {path} holds a network of one's own, which only its author's code can build. "
@@ -124,14 +128,51 @@ def load_model(path: str | Path) -> tuple[nn.Module, Description]:
     return model.eval(), description
 
 
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
+def load_run(folder: str | Path) -> tuple[nn.Module, Description]:
+    """The best model of a run folder: from the copy, with a warning, if the file itself is damaged or gone.
+
+    Raises:
+        FileNotFoundError: If neither is there.
+        ValueError: If both are damaged, or the model cannot be rebuilt.
+    """
+    best, copy = Path(folder) / BEST, Path(folder) / BEST_COPY
+    try:
+        return load_model(best)
+    except (ValueError, FileNotFoundError) as error:
+        try:
+            found = load_model(copy)
+        except (ValueError, OSError):
+            raise error from None
+        state = "damaged" if best.exists() else "gone"
+        warnings.warn(f"checkpoint {best} is {state}; its copy {copy.name} is whole and is used.", stacklevel=2)
+        return found
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a model file byte for byte, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written; an older file is then still there.
+    """
+    with source.open("rb") as file, atomic(target) as copy:
+        shutil.copyfileobj(file, copy, 2**20)
+
+
+def save_state(path: Path, state: Mapping[str, Any], *, previous: Path | None = None) -> None:
     """Write what resuming needs: tensors, numbers, strings, lists and dictionaries of them; whole or not at all.
+
+    Args:
+        path: File to write.
+        state: What to write.
+        previous: What `path` held until now is kept under this name.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written; an older file is then still there.
     """
     with atomic(path) as file:
-        torch.save(dict(state), file)
+        write_sealed(file, state)
+        if previous is not None and path.is_file():
+            keep(path, previous)  # only now, when the new file is complete
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -143,8 +184,9 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     path = _checked_file(Path(path))
     try:
-        _check_zip(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_sealed(path)
+    except MemoryError:
+        raise
     except Exception as error:
         raise ValueError(
             f"training state {path} must be a whole seglab state; got: {_first_line(error)}. "
@@ -162,8 +204,8 @@ def load_into(path: str | Path, model: nn.Module) -> Description:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged or holds another model's tensors.
     """
-    path = _checked_file(Path(path))
-    tensors, description = _read(path)
+    path = Path(path)
+    tensors, description = read_model(path)
     _fill(model, tensors, path)
     return description
 
@@ -196,9 +238,14 @@ def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> N
             raise ValueError(f"{what} must hold {name} as {want.dtype}; got {tensor.dtype}.")
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Description]:
-    """Tensors and description of a checkpoint whose hash is right."""
-    content = path.read_bytes()
+def read_model(path: Path) -> tuple[dict[str, Tensor], Description]:
+    """Tensors and description of a model file whose hashes are right; nothing is built.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or foreign; one line, naming the file.
+    """
+    content = _checked_file(path).read_bytes()
     description = _read_description(path, content)
     try:
         tensors: dict[str, Tensor] = load_tensors(content)
@@ -313,6 +360,8 @@ def _read_metadata(foreign: str, content: bytes) -> dict[str, str]:
         raise ValueError(f"{foreign}; got another kind of file, or a cut one.") from None
     if not isinstance(metadata, dict) or not isinstance(metadata.get("seglab", ""), str):
         raise ValueError(f"{foreign}; got a file whose header is not seglab's.")
+    if metadata.get("format") == FORMAT and metadata.keys() - {"format", "seglab", "seglab_sha256"}:
+        raise ValueError(f"{foreign}; got a header with other entries than seglab writes. Copy the file again.")
     return {"seglab": ""} | metadata
 
 
@@ -328,19 +377,6 @@ def _checked_file(path: Path) -> Path:
     if size > MAX_BYTES:
         raise ValueError(f"checkpoint {path} must be smaller than {MAX_BYTES >> 30} GiB; got {size / 2**30:.1f} GiB.")
     return path
-
-
-def _check_zip(path: Path) -> None:
-    """Find what torch.load does not look for: flipped bits, and entries that unpack to more than the file holds."""
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ValueError("it is compressed, which seglab never writes")
-        if sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise ValueError("its entries claim more bytes than the file has")
-        broken = archive.testzip()
-        if broken:
-            raise ValueError(f"the checksum of {broken} does not match")
 
 
 def _first_line(error: BaseException) -> str:

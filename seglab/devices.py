@@ -2,7 +2,7 @@
 
 import torch
 
-__all__ = ["autocast", "cpu_has_bf16", "device_named", "needs_scaling"]
+__all__ = ["autocast", "cpu_has_bf16", "device_named", "needs_scaling", "out_of_memory"]
 
 
 def device_named(name: str) -> torch.device:
@@ -53,6 +53,18 @@ def needs_scaling(device: torch.device, amp: bool) -> bool:
         False
     """
     return amp and device.type == "cuda" and not torch.cuda.is_bf16_supported()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was too small; PyTorch and OpenCV have their own words for it.
+
+    Example:
+        >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("CUDA out of memory.")), out_of_memory(OSError())
+        (True, True, False)
+    """
+    text = str(error).lower()
+    words = ("out of memory", "can't allocate memory", "not enough memory", "insufficient memory", "bad_alloc")
+    return isinstance(error, MemoryError) or any(word in text for word in words)
 
 
 def cpu_has_bf16() -> bool:

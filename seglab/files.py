@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic", "atomic_text", "disk_error", "remove_leftovers"]
+__all__ = ["atomic", "atomic_text", "disk_error", "keep", "remove_leftovers"]
 
 
 @contextmanager
@@ -88,6 +88,36 @@ def disk_error(error: BaseException) -> OSError | None:
             return seen
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def keep(path: Path, name: Path) -> None:
+    """Give a file a second name in its folder, in place of what had it; later writes to either leave the other alone.
+
+    Args:
+        path: A file that is only ever replaced, never written into.
+        name: The second name, in the same folder.
+
+    Raises:
+        OSError: If the file system refuses.
+
+    Example:
+        >>> import tempfile
+        >>> first = Path(tempfile.mkdtemp()) / "a"
+        >>> _ = first.write_text("old")
+        >>> keep(first, first.with_name("b"))
+        >>> atomic_text(first, "new")
+        >>> first.with_name("b").read_text()
+        'old'
+    """
+    part = name.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        try:
+            os.link(path, part)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, part)
+        os.replace(part, name)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

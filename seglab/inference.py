@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seglab.checkpoint import Description, load_model
+from seglab.checkpoint import Description, load_model, load_run
 from seglab.contract import PADDING_GREY
 from seglab.images import read_image
 
@@ -144,7 +144,7 @@ class Predictor:
             ValueError: If it is not a whole seglab checkpoint.
         """
         path = Path(path)
-        model, description = load_model(path / "best.safetensors" if path.is_dir() else path)
+        model, description = load_run(path) if path.is_dir() else load_model(path)
         return cls(model.to(device), size=description.size, classes=description.classes, description=description)
 
     def __call__(self, image: Any, *, threshold: float = 0.5) -> Prediction:

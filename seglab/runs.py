@@ -14,10 +14,11 @@ from torch import Tensor
 
 from seglab.batches import Cache
 from seglab.config import TrainConfig
+from seglab.devices import out_of_memory
 from seglab.files import remove_leftovers
 from seglab.models import Segmenter
 
-__all__ = ["Loss", "facts_of", "held", "require_same"]
+__all__ = ["Loss", "explained", "facts_of", "held", "require_same"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 FREE_TO_CHANGE = {"patience", "save_every", "workers", "device"}  # settings that no epoch's arithmetic depends on
@@ -55,6 +56,32 @@ def held(out: Path) -> Iterator[None]:
                 ) from None
         remove_leftovers(out)
         yield
+
+
+@contextmanager
+def explained(config: TrainConfig) -> Iterator[None]:
+    """Say in one line what to do when the machine cannot carry the training.
+
+    Raises:
+        MemoryError: For every spelling of too little memory.
+        OSError: If no thread can be started.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        what = " ".join(str(error).split())[:160]
+        if "can't start new thread" in what:
+            raise OSError(
+                f"the system must allow {config.workers} more threads; got: {what}. Go on with workers=0, which needs "
+                "none and gives the same result."
+            ) from error
+        if not out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"not enough memory for batch_size={config.batch_size} at size={config.size}: {what or 'MemoryError'}. "
+            "Close other programs and give the same command again, which goes on from the last checkpoint; or train "
+            "in another --out with a lower batch_size or size, or a narrower model."
+        ) from error
 
 
 def facts_of(

@@ -4,7 +4,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,7 @@ from tqdm import tqdm
 
 from seglab import augmentation, metrics
 from seglab.batches import Batch, Cache, Draw, batches
-from seglab.checkpoint import (
-    Description,
-    description_text,
-    load_into,
-    load_state,
-    not_finite,
-    require_fit,
-    save_model,
-    save_state,
-)
+from seglab.checkpoint import BEST, Description, description_text, load_into
 from seglab.config import TrainConfig
 from seglab.contract import to_mask
 from seglab.data import Dataset
@@ -33,60 +24,10 @@ from seglab.files import atomic_text
 from seglab.history import Record, log_tensorboard, write_history
 from seglab.inference import Predictor, to_batch
 from seglab.models import Segmenter
-from seglab.runs import Loss, facts_of, held, require_same
+from seglab.resume import SCORE, TrainState, intact, resume_run, save
+from seglab.runs import Loss, explained, facts_of, held
 
 __all__ = ["learning_rate", "train"]
-
-SCORE = "val_dice_fg_image"  # what "best" and "no improvement" mean: mean over pictures, at the training size
-INTACT = "The last checkpoint is intact; lower lr, or set amp=false."
-PLAIN = ("epoch", "step", "lr_scale", "best", "stale", "history")  # fields of TrainState that are saved as they are
-
-
-@dataclass
-class TrainState:
-    """Everything a stopped run needs to go on as if it had not stopped."""
-
-    model: Segmenter
-    average: Segmenter | None
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    epoch: int = 0  # finished epochs
-    step: int = 0  # finished steps
-    lr_scale: float = 1.0  # what the plateau schedule has come down to
-    best: float = -math.inf
-    stale: int = 0  # epochs since the best score
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def scored(self) -> Segmenter:
-        """The model that is scored and saved: the moving average, if there is one."""
-        return self.average or self.model
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values and tensors, which a reader can load without running anything."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            **{name: getattr(self, name) for name in PLAIN},
-        }
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take over a saved state."""
-        self.model.load_state_dict(saved["model"])
-        if self.average is not None:
-            self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        if saved["scaler"]:  # empty from a device that needs no scaling
-            self.scaler.load_state_dict(saved["scaler"])
-        torch.set_rng_state(saved["random"])
-        if saved["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(saved["random_cuda"])
-        for name in PLAIN:
-            setattr(self, name, saved[name])
 
 
 def train(  # noqa: PLR0913 - five say what is trained, four how
@@ -115,14 +56,17 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
         train_data: Pictures to fit.
         val_data: Pictures to choose the best epoch by; never report on them.
         config: How.
-        out: Run folder: run.json, best.safetensors, last.pt, epoch_NNN.safetensors, history.csv, history.txt,
-            curves.png and tensorboard/.
+        out: Run folder: run.json, best.safetensors and its copy, last.pt and previous.pt (the states after the last
+            two epochs), epoch_NNN.safetensors, history.csv, history.txt, curves.png and tensorboard/.
         on_epoch: Called with each epoch's record; an exception in it stops the run, which can be resumed.
-        resume: Go on where the run folder stopped; False refuses a folder that holds a run.
+        resume: Go on where the run folder stopped, from the newest state that is whole; False refuses a folder that
+            holds a run.
         card: Facts to keep in the checkpoints' description, as JSON can hold them; "title" becomes its title.
 
     Raises:
-        ValueError: If the data, the model or the resumed run do not fit together, or the loss is not finite.
+        ValueError: If the data, the model or the resumed run do not fit together, or a loss, gradient or weight is
+            not finite: no step is skipped, training stops before the numbers reach a file.
+        MemoryError: If there is too little memory.
         OSError: If the run folder cannot be written, or another process trains in it.
 
     Example:
@@ -140,19 +84,19 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
     description = _describe(model, train_data, config, card)
     device = device_named(config.device)
     out = Path(out)
-    with held(out):
+    with held(out), explained(config):
         state = _start(model.to(device).to(memory_format=torch.channels_last), config, device)
         fit = Cache(train_data, config.size, workers=config.workers)
         val = Cache(val_data, config.size, workers=config.workers)
         facts = facts_of(model, loss, config, fit, val, device)
-        _resume(out, state, facts, resume)
         description = _with_pictures(description, fit.pictures)
+        resume_run(out, state, facts, description, wanted=resume)
         atomic_text(out / "run.json", json.dumps({k: v for k, v in facts.items() if k != "digests"}, indent=1) + "\n")
         write_history(out, state.history, config.freeze_epochs)  # a kill may have come between last.pt and these
         while state.epoch < config.epochs and not _out_of_patience(state, config):
             record = _run_epoch(state, loss, fit, val, config)
             log_tensorboard(out, record)
-            _save(out, state, facts, description, config)
+            save(out, state, facts, description, config)
             write_history(out, state.history, config.freeze_epochs)
             if on_epoch is not None:
                 on_epoch(record)
@@ -211,7 +155,7 @@ def _step(
         outputs = state.model(images)
     value = _total_loss(loss, outputs, batch.masks.to(device))
     pictures = ", ".join(names[i] for i in batch.indices[:4])
-    where = f"in epoch {state.epoch + 1}, batch with {pictures}. {INTACT}"
+    where = f"in epoch {state.epoch + 1}, batch with {pictures}. {intact(state.epoch)}"
     if not torch.isfinite(value):
         raise ValueError(f"loss must be finite; got {float(value.detach())} {where}")
     state.optimizer.zero_grad(set_to_none=True)
@@ -311,22 +255,6 @@ def _start(model: Segmenter, config: TrainConfig, device: torch.device) -> Train
     return TrainState(model, average, optimizer, scaler)
 
 
-def _resume(out: Path, state: TrainState, facts: Mapping[str, Any], resume: bool) -> None:
-    """Take over the run in the folder, if there is one and it is the same run."""
-    path = out / "last.pt"
-    if not path.exists():
-        return
-    if not resume:
-        raise ValueError(f"run folder {out} must be new; it holds a run. Choose another, or resume it.")
-    saved = load_state(path)
-    missing = sorted({*state.to_dict(), "facts"} - saved.keys())
-    if missing:
-        raise ValueError(f"training state {path} must be seglab's; it lacks {missing[0]}.")
-    require_same(saved["facts"], facts, out)
-    require_fit(state.model, saved["model"], f"run {out}")
-    state.restore(saved)
-
-
 def _require_classes(model: Segmenter, train_data: Dataset, val_data: Dataset) -> None:
     """Refuse data that has other classes than the model, before a label crashes the first step."""
     classes = max(2, model.num_classes)
@@ -352,24 +280,10 @@ def _with_pictures(description: Description, pictures: Sequence[str]) -> Descrip
     return replace(description, card=description.card | {"trained_on": sorted({*earlier, *pictures})})
 
 
-def _save(
-    out: Path, state: TrainState, facts: Mapping[str, Any], description: Description, config: TrainConfig
-) -> None:
-    """Write the epoch's checkpoints; last.pt comes last, so a kill before it repeats the epoch and its files."""
-    bad = not_finite(state.model.state_dict()) or not_finite(state.scored.state_dict())
-    if bad:
-        raise ValueError(f"weights must be finite; got NaN or infinity in {bad} after epoch {state.epoch}. {INTACT}")
-    if state.stale == 0:
-        save_model(out / "best.safetensors", state.scored, description)
-    if state.epoch % config.save_every == 0:
-        save_model(out / f"epoch_{state.epoch:03d}.safetensors", state.scored, description)
-    save_state(out / "last.pt", state.to_dict() | {"facts": facts})
-
-
 def _best(out: Path, model: Segmenter, description: Description) -> Predictor:
     """Predictor of best.safetensors; a network of one's own is filled rather than rebuilt."""
     best = copy.deepcopy(model).cpu()
-    load_into(out / "best.safetensors", best)
+    load_into(out / BEST, best)
     return Predictor(best, size=description.size, classes=description.classes, description=description)
 
 

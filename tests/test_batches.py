@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from small_pictures import discs
 
-from seglab.augmentation import draw
+from seglab.augmentation import Parameters, draw
 from seglab.batches import Batch, Cache, batches
 from seglab.contract import IGNORE_INDEX, Sample
 from seglab.inference import letterbox
@@ -181,18 +182,48 @@ def test_empty_dataset_is_refused(pictures):
         Cache(pictures(0), 32)
 
 
+class Broken:
+    """Three pictures, the second of which cannot be read."""
+
+    classes = ("background", "object")
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == 1:
+            raise self.error
+        return discs(1)[0]
+
+
 @pytest.mark.parametrize("workers", [0, 3])
-def test_error_while_reading_comes_through(pictures, workers):
-    class Broken:
-        classes = ("background", "object")
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (StopIteration("ends quietly"), ValueError, r"picture number 1 could not be read; got StopIteration: ends q"),
+        (KeyError("mask"), ValueError, r"picture number 1 could not be read; got KeyError: 'mask'\."),
+        (ZeroDivisionError(), ValueError, r"picture number 1 could not be read; got ZeroDivisionError\."),
+        (ValueError("a.png: The picture file is empty."), ValueError, r"^a\.png: The picture file is empty\.$"),
+        (FileNotFoundError("b.png is not there"), FileNotFoundError, r"^b\.png is not there$"),
+        (MemoryError("Unable to allocate 9 GiB"), MemoryError, "^Unable to allocate 9 GiB$"),
+        (RuntimeError("x: Insufficient memory\nin function"), MemoryError, "^x: Insufficient memory in function$"),
+    ],
+)
+def test_error_of_a_reading_thread_comes_out_in_one_line_that_names_the_picture(workers, error, kind, message):
+    with pytest.raises(kind, match=message):
+        Cache(Broken(error), 32, workers=workers)
 
-        def __len__(self):
-            return 3
 
-        def __getitem__(self, index):
-            if index == 1:
-                raise StopIteration("ends quietly in a loop")
-            return pictures(1)[0]
+@pytest.mark.parametrize("workers", [0, 3])
+def test_error_of_an_augmenting_thread_names_the_batch_and_never_ends_the_epoch_early(pictures, workers):
+    def fail(index: int) -> Parameters:
+        if index == 4:
+            raise StopIteration
+        return draw(0, 0, index)
 
-    with pytest.raises((StopIteration, RuntimeError)):
-        Cache(Broken(), 32, workers=workers)
+    feed = batches(Cache(pictures(6), 32), batch_size=2, seed=0, epoch=0, draw=fail, workers=workers)
+    with pytest.raises(ValueError, match=r"batch with p\d, p\d could not be made; got StopIteration\."):
+        list(feed)

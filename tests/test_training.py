@@ -1,7 +1,5 @@
 """Training: exact resume, one process a folder, nothing bad saved, and every schedule by hand."""
 
-import csv
-import hashlib
 import json
 import math
 import subprocess
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from run_folders import digest, fingerprint, rows_of
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from training_process import Toy, run, toy
@@ -66,43 +65,6 @@ def fit(pictures, tmp_path) -> Callable[..., Predictor]:
         )
 
     return do
-
-
-def rows_of(out: Path) -> list[dict[str, float]]:
-    with (out / "history.csv").open() as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
-def digest(value: object) -> str:
-    """SHA-256 of tensors and plain values, however nested."""
-    total = hashlib.sha256()
-
-    def add(inner: object) -> None:
-        if isinstance(inner, Tensor):
-            total.update(f"{inner.dtype}{tuple(inner.shape)}".encode() + inner.contiguous().numpy().tobytes())
-        elif isinstance(inner, dict):
-            for key in sorted(inner, key=str):
-                total.update(str(key).encode())
-                add(inner[key])
-        elif isinstance(inner, list | tuple):
-            for each in inner:
-                add(each)
-        else:
-            total.update(repr(inner).encode())
-
-    add(value)
-    return total.hexdigest()
-
-
-def fingerprint(out: Path) -> dict[str, str]:
-    """Everything a run ends with that must not depend on whether it was stopped."""
-    saved = load_state(out / "last.pt")
-    parts = {key: digest(value) for key, value in saved.items() if key != "facts"}
-    return parts | {
-        "best": hashlib.sha256((out / "best.safetensors").read_bytes()).hexdigest(),
-        "history": (out / "history.csv").read_text(),
-        "lines": (out / "history.txt").read_text(),
-    }
 
 
 # --- exact resume
@@ -708,8 +670,8 @@ def test_gradient_is_clipped_to_the_norm_asked_for(fit, monkeypatch):
 def test_run_folder_holds_the_curves_and_what_else_the_docstring_names(fit, tmp_path):
     fit(epochs=2, save_every=2)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        ".lock", "best.safetensors", "curves.png", "epoch_002.safetensors", "history.csv", "history.txt", "last.pt",
-        "run.json",
+        ".lock", "best.safetensors", "best.safetensors.copy", "curves.png", "epoch_002.safetensors", "history.csv",
+        "history.txt", "last.pt", "previous.pt", "run.json",
     ]  # fmt: skip
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["config"]["epochs"] == 2
