@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seglab.comparison import Comparison
-from seglab.contract import IGNORE_INDEX
+from seglab.contract import IGNORE_INDEX, require_name
 from seglab.corruptions import find_corruption
-from seglab.explain import BLUE, NAVY, ORANGE, StageAttention
+from seglab.explain import BLUE, NAVY, ORANGE, GateAblation, RemovalCurves, StageAttention
 from seglab.history import Record
 from seglab.robustness import Robustness
 
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["attention", "curves", "pictures", "robustness_curves", "side_by_side"]
+__all__ = [
+    "attention", "curves", "deletion_insertion", "gate_effects", "pictures", "robustness_curves", "side_by_side",
+]  # fmt: skip
 
 TILE = 2.5  # inches; one picture of a figure
 WORDS = {"error": ("correct", "extra", "missed"), "agreement": ("both", "this model only", "the other only")}
 SCORES = ("train_loss", "val_dice_fg_image")
+GREYS = (":", "--", "-.", "-")
 STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", ":", "^"), ("#CC79A7", "-.", "v"))
 
 
@@ -218,6 +221,100 @@ def _robustness_panel(axes: "Axes", result: Robustness, corruption: str, areas: 
     axes.set_xlabel(found.unit)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower left")
+
+
+def gate_effects(result: GateAblation) -> "Figure":
+    """Change of Dice with every gate replaced: a bar with its 95 % interval per stage and replacement, a panel a kind.
+
+    Left of 0 the prediction got worse without the gate. An interval that crosses 0 shows no effect. All panels have one
+    scale.
+
+    Args:
+        result: From `seglab.explain.gate_ablation`, or `gates` of `seglab.explain.faithfulness`.
+
+    Example:
+        >>> from seglab import Predictor, build_model, load_dataset
+        >>> from seglab.explain import gate_ablation
+        >>> model = Predictor(build_model("unet", 1, width=4, cbam="bottleneck"), size=32)
+        >>> data = load_dataset("synthetic", None, count=(1, 1, 3), size=(32, 32)).test
+        >>> [axes.get_title() for axes in gate_effects(gate_ablation(model, data)).axes]
+        ['channel gate', 'spatial gate', 'both gates']
+    """
+    from matplotlib.figure import Figure
+
+    kinds = list(dict.fromkeys(one.kind for one in result.changes))
+    names = list(dict.fromkeys(one.replacement for one in result.changes))
+    figure = Figure(
+        figsize=(1.1 * TILE * len(kinds) + 1.2, 0.36 * TILE * len(result.stages) / 2 + 1.5), layout="constrained"
+    )
+    panels = figure.subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0]
+    thick = 0.8 / len(names)
+    for axes, kind in zip(panels, kinds, strict=True):
+        for index, name in enumerate(names):
+            rows = [one for one in result.changes if (one.kind, one.replacement) == (kind, name)]
+            places = [result.stages.index(one.stage) + (index - (len(names) - 1) / 2) * thick for one in rows]
+            means = np.array([one.difference.mean for one in rows])
+            reach = np.array([one.difference.high - one.difference.mean for one in rows])
+            bars = {"color": STYLES[index][0], "error_kw": {"elinewidth": 1, "capsize": 1.5}, "label": name}
+            axes.barh(places, means, 0.9 * thick, xerr=np.nan_to_num(reach), **bars)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_title("both gates" if kind == "both" else f"{kind} gate", fontsize=10)
+        axes.set_xlabel("change of Dice")
+        axes.grid(axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(result.stages)), result.stages)
+    panels[0].invert_yaxis()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, [f"replaced: {one}" for one in labels], loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def deletion_insertion(result: RemovalCurves, stages: Sequence[str] | None = None) -> "Figure":
+    """Mean deletion and insertion curves: attention maps in colour, other orders in grey, areas in the legend.
+
+    Args:
+        result: From `seglab.explain.removal_curves`, or `curves` of `seglab.explain.faithfulness`.
+        stages: Attention maps to draw; None draws all.
+
+    Raises:
+        ValueError: If a stage is unknown.
+
+    Example:
+        >>> from seglab import Predictor, build_model, load_dataset
+        >>> from seglab.explain import removal_curves
+        >>> model = Predictor(build_model("unet", 1, width=4, cbam="bottleneck"), size=32)
+        >>> data = load_dataset("synthetic", None, count=(1, 1, 2), size=(32, 32)).test
+        >>> [axes.get_title() for axes in deletion_insertion(removal_curves(model, data, step_percent=50)).axes]
+        ['deletion: low is good', 'insertion: high is good']
+    """
+    from matplotlib.figure import Figure
+
+    for stage in stages or ():
+        require_name("stage", stage, result.stages)
+    chosen = result.stages if stages is None else tuple(stages)
+    others = [name for name in result.maps if name not in result.stages]
+    looks = {name: {"color": "0.45", "linestyle": GREYS[index]} for index, name in enumerate(others)}
+    for index, name in enumerate(chosen):
+        colour, _, marker = STYLES[index % len(STYLES)]
+        line = STYLES[index // len(STYLES) % len(STYLES)][1]
+        looks[name] = {"color": colour, "linestyle": line, "marker": marker, "markersize": "3.5"}
+    figure = Figure(figsize=(3.8 * TILE, 1.9 * TILE), layout="constrained")
+    words = ("deletion: low is good", "insertion: high is good")
+    for axes, direction, title in zip(
+        figure.subplots(1, 2, sharey=True), ("deletion", "insertion"), words, strict=True
+    ):
+        for name in (*chosen, *others):
+            rows = result.scores[direction, name]
+            known = rows[np.isfinite(rows).all(axis=1)]
+            mean = known.mean(axis=0) if len(known) else np.full(len(result.percent), math.nan)
+            area = np.trapezoid(mean, result.percent / 100)
+            axes.plot(result.percent, mean, label=f"{name}: {area:.3f}", **looks[name])
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel(f"pixels {'removed' if direction == 'deletion' else 'present'}, percent")
+        axes.grid(alpha=0.3)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": 3, "frameon": False}
+        axes.legend(title="order of pixels: area under the curve", fontsize=7.5, title_fontsize=8, **below)
+    figure.axes[0].set_ylabel("soft Dice to the whole picture's")
+    return figure
 
 
 def _tiles(count: int, columns: int, ratio: float) -> "tuple[Figure, list[Axes]]":

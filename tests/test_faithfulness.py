@@ -215,13 +215,14 @@ class TestGateAblation:
     def test_verdicts_follow_from_the_numbers(self):
         pictures = [sample(square(6 + 2 * (i % 5)), str(i)) for i in range(10)]
         helps = explain.gate_ablation(Predictor(Gated(), size=SIDE), data_of(*pictures))
-        said = "Replacing its map by its mean changes Dice by -1.000 [-1.000, -1.000]: where it looks helps (p = 0.0059"
+        said = "Replacing its map by its mean changes Dice by -1.000 [-1.000, -1.000]: where it looks helps (p = 0.002 "
         assert said in helps.verdict("attention")
         one = explain.gate_ablation(Predictor(Gated(), size=SIDE), data_of(*pictures[:1]))
-        assert "too few pictures to say anything (n = 1)" in one.verdict("attention")
+        assert "-1.000: too few pictures to say more (n = 1; 6 are needed for 1 questions)" in one.verdict("attention")
         still = explain.gate_ablation(Predictor(Reader(), size=SIDE), data_of(*pictures))
-        assert "+0.000 [0.000, 0.000]: no effect of where it looks was shown (n = 10; less" in still.verdict(
-            "attention"
+        assert (
+            "+0.000 [0.000, 0.000]: no effect of where it looks was shown (p = 1 after Holm, n = 10; less"
+            in still.verdict("attention")
         )
 
     def test_a_gate_that_harms_is_named(self):
@@ -268,6 +269,13 @@ class TestGateAblation:
             result.change("bottleneck", "spatial", "one")
         with pytest.raises(ValueError, match="stage must be one of bottleneck; got 'skip 1'"):
             result.verdict("skip 1")
+
+    def test_with_fewer_pictures_than_said_nothing_could_be_shown(self):
+        for count, said in ((5, "too few pictures"), (6, "where it looks helps")):
+            pictures = [sample(square(), str(i)) for i in range(count)]
+            result = explain.gate_ablation(Predictor(Gated(), size=SIDE), data_of(*pictures))
+            assert (min(one.p_holm for one in result.changes) < 0.05) == (count == 6)
+            assert said in result.verdict("attention")
 
 
 class TestRemoval:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from small_pictures import discs
 
-from seglab import Predictor, build_model, compare, plots
+from seglab import Predictor, build_model, compare, explain, plots
 from seglab.comparison import Comparison
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -121,6 +122,49 @@ def test_curves_leave_out_a_score_that_was_not_recorded() -> None:
 def test_curves_refuses_nothing(runs: dict[str, list[dict[str, float]]]) -> None:
     with pytest.raises(ValueError, match="runs must hold records of one epoch or more each"):
         plots.curves(runs)
+
+
+@pytest.fixture(scope="module")
+def tested() -> explain.Faithfulness:
+    torch.manual_seed(0)
+    model = Predictor(build_model("unet", 1, width=4, cbam=("bottleneck", "skip")), size=32)
+    model.model.net.head.bias.fill_(1.0)  # so that there is a prediction to lose
+    return explain.faithfulness(model, discs(3, (32, 32)), step_percent=25)
+
+
+def test_gate_effects_are_the_numbers_of_the_table(tested: explain.Faithfulness) -> None:
+    figure = plots.gate_effects(tested.gates)
+    assert titles(figure) == ["channel gate", "spatial gate", "both gates"]
+    for axes, kind in zip(figure.axes, ("channel", "spatial", "both"), strict=True):
+        for bars, replacement in zip(axes.containers[1::2], ("one", "mean", "shuffled"), strict=True):
+            expected = [tested.gates.change(stage, kind, replacement) for stage in tested.gates.stages]
+            assert [bar.get_width() for bar in bars] == [one.difference.mean for one in expected]
+            assert bars.get_label() == replacement
+            (caps,) = bars.errorbar.lines[2]
+            ends = [(low[0], high[0]) for low, high in caps.get_segments()]
+            wanted = [(one.difference.low, one.difference.high) for one in expected]
+            assert np.asarray(ends) == pytest.approx(np.asarray(wanted))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(tested.gates.stages)
+    assert_fits(figure)
+
+
+def test_deletion_and_insertion_have_a_line_per_order(tested: explain.Faithfulness) -> None:
+    figure = plots.deletion_insertion(tested.curves)
+    assert titles(figure) == ["deletion: low is good", "insertion: high is good"]
+    for axes, direction in zip(figure.axes, ("deletion", "insertion"), strict=True):
+        for line, name in zip(axes.get_lines(), tested.curves.maps, strict=True):
+            assert line.get_ydata() == pytest.approx(np.nanmean(tested.curves.scores[direction, name], axis=0))
+            assert line.get_label() == f"{name}: {np.nanmean(tested.curves.area(direction, name)):.3f}"
+    looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in figure.axes[0].get_lines()}
+    assert len(looks) == len(tested.curves.maps) == 9
+    assert_fits(figure)
+
+
+def test_stages_of_the_curves_may_be_chosen(tested: explain.Faithfulness) -> None:
+    figure = plots.deletion_insertion(tested.curves, ["skip 1"])
+    assert [line.get_label().split(":")[0] for line in figure.axes[0].get_lines()][:2] == ["skip 1", "random"]
+    with pytest.raises(ValueError, match="stage must be one of bottleneck, skip 1, .*; got 'random'"):
+        plots.deletion_insertion(tested.curves, ["random"])
 
 
 def test_nothing_global_is_touched(comparison: Comparison) -> None:

@@ -1,6 +1,7 @@
 """Gate ablation: what happens to the Dice of every picture when a gate no longer says where to look."""
 
 import json
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,7 @@ class GateChange(NamedTuple):
     replacement: str  # one of REPLACEMENTS
     counts: Tensor  # (N, K, K) int64 with the gate replaced
     difference: Difference  # of the Dice per picture, replaced minus intact
-    p_holm: float  # of the difference, adjusted for all rows of the table
+    p_holm: float  # of the difference, adjusted for all rows of its replacement
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,16 @@ class GateAblation:
     def verdict(self, stage: str) -> str:
         """What replacing the gates of a stage by their mean says, one sentence a gate.
 
+        An effect counts as shown if its p after Holm is below 0.05 and its interval leaves 0 out. What could be missed
+        is said for one question alone; among many rows it is more.
+
         Raises:
             ValueError: If there is no such stage.
         """
         require_name("stage", stage, self.stages)
-        rows = [one for one in self.changes if one.stage == stage and one.replacement == "mean" and one.kind in WHAT]
-        return " ".join(_sentence(one) for one in sorted(rows, key=lambda one: one.kind, reverse=True))
+        means = [one for one in self.changes if one.replacement == "mean"]
+        rows, family = [one for one in means if one.stage == stage and one.kind in WHAT], len(means)
+        return " ".join(_sentence(one, family) for one in sorted(rows, key=lambda one: one.kind, reverse=True))
 
     def to_markdown(self) -> str:
         """One row per replacement: change of Dice with its interval, adjusted p, and what could have been missed."""
@@ -167,7 +172,8 @@ def gate_ablation(
         on_image: Called with the number of pictures done.
 
     Returns:
-        Rows with counts per picture, mean change, 95 % interval, p and p after Holm over all rows.
+        Rows with counts per picture, mean change, 95 % interval, p, and p after Holm over the rows of one replacement:
+        each replacement is a question of its own.
 
     Raises:
         ValueError: If the model has no gate, a name is unknown, or the data set does not fit the model.
@@ -240,8 +246,11 @@ class AblationPart:
         intact = torch.stack(self.intact)
         tables = {row: torch.stack(counts) for row, counts in self.counts.items()}
         gaps = [paired_difference(_dice(intact), _dice(one), seed=self.seed) for one in tables.values()]
-        adjusted = holm([gap.p for gap in gaps]).tolist()
-        rows = zip(tables.items(), gaps, adjusted, strict=True)
+        adjusted = np.full(len(gaps), np.nan)
+        for how in {row[2] for row in tables}:
+            family = [row[2] == how for row in tables]
+            adjusted[family] = holm([gap.p for gap, one in zip(gaps, family, strict=True) if one])
+        rows = zip(tables.items(), gaps, adjusted.tolist(), strict=True)
         changes = tuple(GateChange(*row, counts, gap, p) for (row, counts), gap, p in rows)
         return GateAblation(self.model, names, intact, changes, self.seed)
 
@@ -266,19 +275,26 @@ def _dice(counts: Tensor) -> NDArray[np.float64]:
     return values
 
 
-def _sentence(one: GateChange) -> str:
-    """A row of "mean" in words."""
+def _sentence(one: GateChange, rows: int) -> str:
+    """A row of "mean" in words; with too few pictures no effect at all could be shown among so many rows."""
     many = one.stage == ALL
     thing = {"spatial": "map", "channel": "channel gate"}[one.kind]
     swap = f"all {thing}s by their means" if many else f"its {thing} by its mean"
-    start = f"Replacing {swap} changes Dice by {span(one.difference)}"
-    if one.difference.n < 2:
-        return f"{start}: too few pictures to say anything (n = {one.difference.n})."
+    start, needed = f"Replacing {swap} changes Dice by {span(one.difference)}", _pictures_needed(rows)
+    if one.difference.n < needed:
+        return (
+            f"{start}: too few pictures to say more (n = {one.difference.n}; {needed} are needed for {rows} questions)."
+        )
     what, sign = WHAT[one.kind], shown(one.difference, one.p_holm)
     if many:
         what = what.replace("it looks", "they look").replace("it weighs", "they weigh")
     said = {0: f"no effect of {what} was shown", 1: f"{what} does harm", -1: f"{what} helps"}[sign]
     return f"{start}: {said} {sentence_end(one.difference, one.p_holm)}."
+
+
+def _pictures_needed(rows: int) -> int:
+    """Fewest pictures with which a sign-flip test can get below 0.05 after Holm over so many rows: 2 / 2^n * rows."""
+    return math.ceil(1 + math.log2(rows / 0.05))
 
 
 def _number(value: float) -> str:

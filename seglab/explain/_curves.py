@@ -65,6 +65,11 @@ class RemovalCurves:
         """Names of the maps, the stages first."""
         return tuple(name for direction, name in self.scores if direction == DIRECTIONS[0])
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the attention maps among them."""
+        return tuple(name for name in self.maps if name not in (*BASELINES, PROBABILITY))
+
     def area(self, direction: str, name: str) -> Floats:
         """(N,) areas under the curves of one map.
 

@@ -115,7 +115,8 @@ def faithfulness(
     3. `weight_randomisation`: does the map change when what was learned is taken away?
     4. `mass_inside`: is more of the map on the object than its area would give by chance?
 
-    Holm's adjustment is made within each of the tests. Take pictures that training never saw.
+    Holm's adjustment is made within each test, in the first one within each replacement. Take pictures that training
+    never saw.
 
     Args:
         predictor: A model with at least one attention gate.

@@ -86,10 +86,13 @@ def shown(difference: Difference, p_holm: float) -> int:
 
 
 def sentence_end(difference: Difference, p_holm: float) -> str:
-    """What stands behind a difference in brackets: p if it was shown, else what could have been missed."""
-    if shown(difference, p_holm):
-        return f"(p = {p_holm:.2g} after Holm, n = {difference.n})"
-    return f"(n = {difference.n}; less than {difference.detectable:.3f} could be missed)"
+    """What stands behind a difference in brackets: p and n, and what could have been missed if nothing was shown."""
+    known = f"p = {p_holm:.2g} after Holm, n = {difference.n}"
+    return (
+        f"({known})"
+        if shown(difference, p_holm)
+        else f"({known}; less than {difference.detectable:.3f} could be missed)"
+    )
 
 
 def null(value: float) -> float | None:
