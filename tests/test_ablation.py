@@ -73,6 +73,20 @@ def test_any_executor_gives_the_same_numbers(tmp_path):
     assert all(torch.equal(here[cell].counts, there[cell].counts) for cell in here)
 
 
+def test_a_cluster_gives_the_same_numbers(tmp_path):
+    from distributed import Client, LocalCluster
+
+    here = run_plan(make_plan(small(), tmp_path / "here", factors=TWO, seeds=1))
+    plan = make_plan(small(), tmp_path / "there", factors=TWO, seeds=1)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(torch.set_num_threads, 1)
+        there = run_plan(plan, executor=client.get_executor())
+    assert all(torch.equal(here[cell].counts, there[cell].counts) for cell in here)
+
+
 def test_one_failing_cell_costs_no_other(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
