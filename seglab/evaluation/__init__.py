@@ -1,38 +1,59 @@
-"""Score a predictor on a dataset: counts per image first, every aggregation from them by name."""
+"""Score a predictor on a dataset: counts per image first, every aggregation from them by name.
 
-import csv
-import io
-import json
+What a name means, and who prints it as what, is in `seglab.metrics`.
+"""
+
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 
 from seglab import metrics
-from seglab.contract import IGNORE_INDEX
 from seglab.data import Dataset, picture_digest
-from seglab.files import atomic_text
+from seglab.evaluation import _text
+from seglab.evaluation._figure import class_bars
+from seglab.evaluation._intervals import intervals
+from seglab.evaluation._measure import measure
+from seglab.evaluation._sweep import ThresholdSweep, sweep
+from seglab.files import atomic, atomic_text
 from seglab.inference import Predictor
 
-__all__ = ["Report", "evaluate"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Report", "ThresholdSweep", "class_bars", "evaluate"]
+
+TOLERANCE = 2.0  # pixels
+BAND = 10.0  # pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
-    """Scores of one model on one set of pictures; everything is derived from the counts.
+    """Scores of one model on one set of pictures; everything is derived from what was counted.
 
     Attributes:
         model: Title of the model.
         names: Names of the pictures, N of them.
         classes: Class names, the background first.
         counts: (N, K, K) int64, rows true, columns predicted, at each picture's own size.
-        hausdorff95: (N,) float64 in pixels of the picture, object against background; NaN where it is not defined, and
-            everywhere if boundaries were not asked for.
+        hausdorff95: (N,) float64 in pixels of the picture, object against background: 95th percentile of each direction
+            (linear between ranks), then the larger. NaN if one mask or both are empty, and everywhere if boundaries
+            were not asked for.
         notes: What a reader must know: threshold, corruption, rule for empty masks.
+        assd: (N,) float64 in pixels, average symmetric surface distance, NaN as above; None if not asked for.
+        surface_dice: (N,) float64, share of both outlines within `tolerance` of the other; 0 if one mask is empty, NaN
+            if both are; None if not asked for.
+        histogram: (N, 2, 256) int64, `metrics.probability_counts`; None for more than two classes or if not asked for.
+        confidence: (2, 15, 3) float64, `metrics.confidence_sums` of all pixels of all pictures, then of those within
+            `band` of a true border; None if not asked for.
+        pixel_size_mm: Side of a pixel, the same in all pictures; None if not known.
+        tolerance: Of `surface_dice`, in pixels.
+        band: Of `confidence`, in pixels.
     """
 
     model: str
@@ -41,13 +62,36 @@ class Report:
     counts: torch.Tensor
     hausdorff95: torch.Tensor
     notes: dict[str, str] = field(default_factory=dict)
+    _: KW_ONLY
+    assd: torch.Tensor | None = None
+    surface_dice: torch.Tensor | None = None
+    histogram: torch.Tensor | None = None
+    confidence: torch.Tensor | None = None
+    pixel_size_mm: float | None = None
+    tolerance: float = TOLERANCE
+    band: float = BAND
+
+    @cached_property
+    def values(self) -> dict[str, metrics.Mean]:
+        """Every aggregation by name: (value, how many numbers it is the mean of); of `ece`, the pixels."""
+        table = metrics.aggregate(self.counts) | metrics.per_class(self.counts)
+        for name, scores in self.distances.items():
+            known = scores[torch.isfinite(scores)]
+            table[f"{name}_image"] = metrics.Mean(float(known.mean()), len(known))
+        for region, (ece, reliability) in self.calibration.items():
+            name = {"all": "ece", "band": "ece_band"}[region]
+            table[name] = metrics.Mean(float(ece), int(reliability[:, 2].sum()))
+        return table
 
     @property
-    def values(self) -> dict[str, metrics.Mean]:
-        """Every aggregation by name: (value, how many numbers it is the mean of, or the pictures pooled)."""
-        table = dict(metrics.aggregate(self.counts))
-        distances = self.hausdorff95[torch.isfinite(self.hausdorff95)]
-        table["hausdorff95_image"] = metrics.Mean(float(distances.mean()), len(distances))
+    def distances(self) -> dict[str, torch.Tensor]:
+        """Boundary scores of every picture by name, (N,); in mm too, if the size of a pixel is known."""
+        known = {"hausdorff95": self.hausdorff95, "assd": self.assd, "surface_dice": self.surface_dice}
+        table = {name: scores for name, scores in known.items() if scores is not None}
+        if self.pixel_size_mm is not None:
+            table |= {
+                f"{name}_mm": table[name] * self.pixel_size_mm for name in ("hausdorff95", "assd") if name in table
+            }
         return table
 
     @property
@@ -55,83 +99,91 @@ class Report:
         """(N,) Dice of the object classes, their mean if there are several; NaN where mask and prediction are empty."""
         return metrics.dice(self.counts)[:, 1:].nanmean(dim=1)
 
-    def interval(self, *, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
-        """95 % percentile bootstrap interval over pictures of the mean per-image Dice; NaN if no picture has a value.
+    @property
+    def per_image_iou(self) -> torch.Tensor:
+        """(N,) IoU of the object classes, their mean if there are several; NaN where mask and prediction are empty."""
+        return metrics.iou(self.counts)[:, 1:].nanmean(dim=1)
+
+    @property
+    def calibration(self) -> dict[str, metrics.Calibration]:
+        """Calibration error and reliability table of "all" pixels and of the "band"; empty if not asked for.
+
+        By confidence, which is the probability of the predicted class, for any number of classes.
+        """
+        if self.confidence is None:
+            return {}
+        return {name: metrics.calibration_of(sums) for name, sums in zip(("all", "band"), self.confidence, strict=True)}
+
+    def threshold_sweep(self) -> ThresholdSweep:
+        """Dice, IoU, precision and recall at 255 thresholds, exactly as if the model had been run with each.
+
+        Choose a threshold on validation pictures only: the best one on test pictures is the best of 255 for these
+        pictures, and its score there is too good.
+
+        Raises:
+            ValueError: If the report has no histogram of probabilities.
+        """
+        if self.histogram is None:
+            classes = len(self.classes)
+            raise ValueError(
+                f"a threshold sweep must have probabilities of two classes; got {classes} classes, no histogram. "
+                "Use evaluate(..., probabilities=True)."
+            )
+        return sweep(self.histogram)
+
+    def interval(self, name: str = "dice_fg_image", *, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
+        """95 % bootstrap interval over pictures of a score; NaN if no picture has a value.
+
+        Percentiles of the draws, widened as Student's t is wider than the normal distribution. It speaks of other
+        pictures of the same kind and of this one trained model, not of another training.
 
         Args:
+            name: A score of `values`, but not a calibration error.
             seed: Seed of the draws.
             draws: Number of resamples, 1 or above.
+
+        Raises:
+            ValueError: If there is no such score.
         """
-        dice = self.per_image_dice
-        scores = dice[torch.isfinite(dice)].numpy()
-        if len(scores) == 0:
-            return math.nan, math.nan
-        picks = np.random.default_rng(seed).integers(0, len(scores), (draws, len(scores)))
-        low, high = np.quantile(scores[picks].mean(axis=1), [0.025, 0.975])
-        return float(low), float(high)
+        return self._intervals([name], seed, draws)[name]
+
+    def intervals(self, *, seed: int = 0, draws: int = 2000) -> dict[str, tuple[float, float]]:
+        """`interval` of every score but those of single classes and the calibration errors, from the same draws."""
+        names = [name for name in self.values if "_class" not in name and not name.startswith("ece")]
+        return self._intervals(names, seed, draws)
+
+    def _intervals(self, names: list[str], seed: int, draws: int) -> dict[str, tuple[float, float]]:
+        """Intervals of the named scores."""
+        measured = {f"{name}_image": scores.numpy() for name, scores in self.distances.items()}
+        return intervals(self.counts.numpy(), measured, names, draws=draws, seed=seed)
 
     def to_markdown(self) -> str:
-        """A table of every aggregation, with the number of values behind each."""
-        low, high = self.interval()
-        lines = [f"### {self.model}: {len(self.names)} pictures", "", "| score | value | n |", "|---|---|---|"]
-        lines += [f"| {name} | {_show(value)} | {n} |" for name, (value, n) in self.values.items()]
-        lines += ["", f"dice_fg_image, 95 % bootstrap interval over pictures: {_show(low)} to {_show(high)}"]
-        lines += [f"{key}: {text}" for key, text in self.notes.items()]
-        return "\n".join(lines)
+        """Tables of every aggregation under plain headings, with the number of values behind each; then the notes."""
+        return _text.to_markdown(self)
 
     def to_json(self) -> str:
-        """Aggregations, interval, notes and the counts of every picture as JSON; NaN becomes null."""
-        low, high = self.interval()
-        content = {
-            "model": self.model,
-            "pictures": len(self.names),
-            "classes": self.classes,
-            "values": {name: {"value": _null(value), "n": n} for name, (value, n) in self.values.items()},
-            "dice_fg_image_interval_95": [_null(low), _null(high)],
-            "notes": self.notes,
-            "images": [
-                {"name": name, "counts": counts.tolist(), "hausdorff95": _null(float(distance))}
-                for name, counts, distance in zip(self.names, self.counts, self.hausdorff95, strict=True)
-            ],
-        }
-        return json.dumps(content, indent=1)
+        """Everything as JSON: scores, intervals, notes and what was counted of every picture; NaN becomes null."""
+        return _text.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The report that `to_json` wrote: equal counts, so equal scores.
+        """The report that `to_json` wrote: equal to it, in every score.
 
         Raises:
             ValueError: If the text is not such a report.
         """
-        try:
-            content = json.loads(text)
-            images = content["images"]
-            far = [math.nan if one["hausdorff95"] is None else one["hausdorff95"] for one in images]
-            return cls(
-                content["model"],
-                tuple(one["name"] for one in images),
-                tuple(content["classes"]),
-                torch.tensor([one["counts"] for one in images], dtype=torch.int64),
-                torch.tensor(far, dtype=torch.float64),
-                content["notes"],
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            what = " ".join(str(error).split())
-            raise ValueError(f"report must be JSON that a report wrote; got an error: {what}.") from error
+        return cls(**_text.read_json(text))
 
     def to_csv(self) -> str:
-        """One row a picture: name, Dice, the K x K counts and the boundary distance."""
-        size = self.counts.shape[1]
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        cells = [f"true{i}_pred{j}" for i in range(size) for j in range(size)]
-        rows.writerow(["name", "dice", *cells, "hausdorff95"])
-        for name, dice, counts, far in zip(self.names, self.per_image_dice, self.counts, self.hausdorff95, strict=True):
-            rows.writerow([name, f"{float(dice):.6f}", *counts.reshape(-1).tolist(), f"{float(far):.3f}"])
-        return text.getvalue()
+        """One row a picture: name, Dice, IoU, the K x K counts and the boundary scores."""
+        return _text.to_csv(self)
+
+    def to_figure(self, *, pooled: bool = True) -> "Figure":
+        """IoU, precision, recall and Dice of every class as bars; see `seglab.plots.class_bars`."""
+        return class_bars(self, pooled=pooled)
 
     def save(self, path: str | Path) -> None:
-        """Write the report as .json, .csv or .md, by the ending of `path`.
+        """Write the report as .json, .csv, .md or .png (the bars of every class), by the ending of `path`.
 
         Raises:
             ValueError: For another ending.
@@ -139,19 +191,38 @@ class Report:
         """
         path = Path(path)
         forms = {".json": self.to_json, ".csv": self.to_csv, ".md": self.to_markdown}
+        if path.suffix == ".png":
+            with atomic(path) as file:
+                self.to_figure().savefig(file, format="png", dpi=120, metadata={"Software": None})
+            return
         if path.suffix not in forms:
-            raise ValueError(f"report file must end in .json, .csv or .md; got {path.name}.")
+            raise ValueError(f"report file must end in .json, .csv, .md or .png; got {path.name}.")
         atomic_text(path, forms[path.suffix]().rstrip("\n") + "\n")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Report):
+            return NotImplemented
+        pairs = ((getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+        return all(
+            a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.is_floating_point())
+            if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+            else a is b or (type(a) is type(b) and a == b)
+            for a, b in pairs
+        )
 
     def __str__(self) -> str:
         return self.to_markdown()
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - every option by its name
     predictor: Predictor,
     data: Dataset,
     *,
     boundary: bool = True,
+    probabilities: bool = True,
+    pixel_size_mm: float | None = None,
+    tolerance: float = TOLERANCE,
+    band: float = BAND,
     corruption: Callable[[np.ndarray, int], np.ndarray] | None = None,
     on_image: Callable[[int], None] | None = None,
 ) -> Report:
@@ -163,13 +234,53 @@ def evaluate(
     Args:
         predictor: The model.
         data: The pictures with their masks.
-        boundary: Also measure the 95 % Hausdorff distance (object against background).
+        boundary: Also measure HD95, ASSD and surface Dice (object against background).
+        probabilities: Also count probabilities, for calibration and for every threshold at once.
+        pixel_size_mm: Side of a pixel, above 0, the same in all pictures; with it distances are given in mm too.
+        tolerance: Largest distance that surface Dice counts as right, in pixels, at least 0.
+        band: Calibration is also taken of the pixels at most this far from a true border, in pixels, at least 0.
         corruption: `(picture (H, W, 3) uint8, index) -> picture`, applied before the model sees it.
         on_image: Called with the number of pictures done, for progress bars.
 
     Raises:
-        ValueError: If the dataset is empty or has other classes than the model.
+        ValueError: If the dataset is empty or has other classes than the model, or an option is out of range.
     """
+    _check(predictor, data, pixel_size_mm, tolerance, band)
+    names, rows, fitted = [], [], 0
+    trained_on, asked = _trained_on(predictor), {"tolerance": tolerance if boundary else None}
+    asked["band"] = band if probabilities else None
+    for index in range(len(data)):
+        sample = data[index]
+        image = np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy())
+        fitted += picture_digest(sample.image) in trained_on
+        if corruption is not None:
+            image = corruption(image, index)
+        names.append(sample.name)
+        rows.append(measure(predictor(image), sample.mask, predictor.num_classes, **asked))
+        if on_image is not None:
+            on_image(index + 1)
+    far, mean, near = torch.tensor([row.boundary for row in rows], dtype=torch.float64).unbind(dim=1)
+    histograms = [row.histogram for row in rows if row.histogram is not None]
+    sums = [row.confidence for row in rows if row.confidence is not None]
+    report = Report(
+        predictor.name,
+        tuple(names),
+        tuple(data.classes),
+        torch.stack([row.counts for row in rows]),
+        far,
+        assd=mean if boundary else None,
+        surface_dice=near if boundary else None,
+        histogram=torch.stack(histograms) if histograms else None,
+        confidence=torch.stack(sums).sum(dim=0) if sums else None,
+        pixel_size_mm=pixel_size_mm,
+        tolerance=tolerance,
+        band=band,
+    )
+    return replace(report, notes=_notes(report, fitted, corruption))
+
+
+def _check(predictor: Predictor, data: Dataset, pixel_size_mm: float | None, tolerance: float, band: float) -> None:
+    """Raise a ValueError unless the model fits the pictures and the numbers are in range."""
     if len(data) == 0:
         raise ValueError("the data set must hold at least one picture; got none.")
     classes = max(2, predictor.num_classes)
@@ -177,32 +288,43 @@ def evaluate(
         raise ValueError(
             f"the data set must have the model's {classes} classes; got {len(data.classes)}: {data.classes}."
         )
-    names, counts, distances, fitted = [], [], [], 0
-    trained_on = _trained_on(predictor)
-    for index in range(len(data)):
-        sample = data[index]
-        image = np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy())
-        fitted += picture_digest(sample.image) in trained_on
-        if corruption is not None:
-            image = corruption(image, index)
-        pred = torch.from_numpy(predictor(image).mask)[None]
-        target = sample.mask[None]
-        names.append(sample.name)
-        counts.append(metrics.counts(pred, target, predictor.num_classes)[0])
-        distances.append(_distance(pred, target) if boundary else math.nan)
-        if on_image is not None:
-            on_image(index + 1)
-    table = torch.stack(counts)
-    both_empty = int((table[:, 1:, :].sum((1, 2)) + table[:, :, 1:].sum((1, 2)) == 0).sum())
-    notes = {"size": "each picture's own", "both_empty": f"{both_empty} pictures, left out of per-image Dice and IoU"}
+    if pixel_size_mm is not None and not 0 < pixel_size_mm < math.inf:
+        raise ValueError(f"pixel_size_mm must be above 0; got {pixel_size_mm}.")
+    if not (tolerance >= 0 and band >= 0):
+        raise ValueError(f"tolerance and band must be at least 0; got {tolerance} and {band}.")
+
+
+def _notes(report: Report, fitted: int, corruption: Callable[[np.ndarray, int], np.ndarray] | None) -> dict[str, str]:
+    """What a reader of the scores must know."""
+    true, found = (report.counts[:, 1:].sum((1, 2)) > 0), (report.counts[:, :, 1:].sum((1, 2)) > 0)
+    none, one = int((~true & ~found).sum()), int((true != found).sum())
+    boundary = report.assd is not None
+    notes = {
+        "size": "each picture's own",
+        "both_empty": f"{none} pictures, left out of per-image Dice and IoU" + " and of the boundary scores" * boundary,
+        "one_empty": f"{one} pictures (mask or prediction): Dice and IoU 0"
+        + ", surface Dice 0, no HD95 and no ASSD" * boundary,
+    }
+    if boundary:
+        notes["boundary"] = (
+            "pixels of each picture's own size, edges of the picture included; HD95: 95th percentile (linear) in each "
+            f"direction, then the larger; surface Dice within {report.tolerance:g} px"
+        )
+        if report.pixel_size_mm is not None:
+            within = report.tolerance * report.pixel_size_mm
+            notes["boundary"] += f" = {within:g} mm; 1 px = {report.pixel_size_mm:g} mm"
+    if report.confidence is not None:
+        notes["calibration"] = (
+            f"{report.confidence.shape[1]} bins of the confidence, the probability of the predicted class; "
+            f"ece_band: pixels within {report.band:g} px of a true border"
+        )
     if fitted:
         notes["trained_on"] = f"{fitted} of these pictures were in the model's training set; its scores here flatter it"
-    if classes == 2:
+    if len(report.classes) == 2:
         notes["threshold"] = "0.5"
     if corruption is not None:
         notes["corruption"] = getattr(corruption, "__name__", type(corruption).__name__)
-    far = torch.tensor(distances, dtype=torch.float64)
-    return Report(predictor.name, tuple(names), tuple(data.classes), table, far, notes)
+    return notes
 
 
 def _trained_on(predictor: Predictor) -> frozenset[str]:
@@ -210,19 +332,3 @@ def _trained_on(predictor: Predictor) -> frozenset[str]:
     card = predictor.description.card if predictor.description else {}
     told = card.get("trained_on", [])
     return frozenset(told if isinstance(told, list) else [])
-
-
-def _distance(pred: torch.Tensor, target: torch.Tensor) -> float:
-    """HD95 in pixels of object against background; unknown pixels count as background in both."""
-    known = target != IGNORE_INDEX
-    return float(metrics.hausdorff95((pred > 0) & known, (target > 0) & known)[0])
-
-
-def _show(value: float) -> str:
-    """A number for a table; a missing one in words."""
-    return "not defined" if math.isnan(value) else f"{value:.4f}"
-
-
-def _null(value: float) -> float | None:
-    """JSON has no NaN."""
-    return value if math.isfinite(value) else None
