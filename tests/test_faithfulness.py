@@ -397,7 +397,7 @@ class TestRandomisation:
         result = explain.weight_randomisation(Predictor(Reader(constant), size=SIDE), discs(3, (SIDE, SIDE)), steps=2)
         assert (result.full == 1).all()
         assert result.flagged == ("attention spatial",)
-        assert "| attention | spatial | 1.00 [1.00, 1.00] | yes | 3 |" in result.to_markdown()
+        assert "| attention | spatial | 1.000 [1.000, 1.000] | yes | 3 |" in result.to_markdown()
 
     def test_a_gate_that_the_weights_make_is_not(self):
         """The gate is a random mixture of three colours that are independent noise."""
@@ -575,6 +575,17 @@ class TestFaithfulness:
         assert (result.curves.gaps, result.mass.stages) == ((), ())
         assert "channel gate by its mean" in next(iter(result.verdicts.values()))
         assert "its map" not in result.to_markdown()
+
+    def test_nothing_to_score_is_said_and_not_a_number(self):
+        dark = data_of(sample(square() & False, "a"), sample(square() & False, "b"))
+        result = explain.faithfulness(Predictor(Gated(), size=SIDE), dark, step_percent=50)
+        text = result.to_markdown()
+        assert "Dice as it is: not defined, 2 pictures, 2 without a Dice." in text
+        assert "too few pictures to say more (n = 0;" in result.verdicts["attention"]
+        assert "0 of 2 pictures" in text
+        assert "NaN" not in result.to_json()
+        one = explain.faithfulness(Predictor(Gated(), size=SIDE), data_of(sample(square())), step_percent=50)
+        assert "| attention | spatial | 1.000 | yes | 1 |" in one.to_markdown()
 
     def test_a_model_without_a_gate_is_told_in_one_line(self):
         for test in (explain.faithfulness, explain.gate_ablation, explain.removal_curves, explain.mass_inside):

@@ -107,8 +107,9 @@ class GateAblation:
             for one in self.changes
         ]
         head = ("stage", "gate", "replaced by", "Dice change [95 %]", "p (Holm)", "could be missed", "n")
-        left_out = int(np.isnan(self.dice).sum())
-        about = f"Dice as it is: {np.nanmean(self.dice):.4f}, {len(self.names)} pictures"
+        known = self.dice[np.isfinite(self.dice)]
+        about = f"Dice as it is: {f'{known.mean():.4f}' if len(known) else 'not defined'}, {len(self.names)} pictures"
+        left_out = len(self.names) - len(known)
         return "\n".join([f"{about}, {left_out} without a Dice.", "", *table(head, rows)])
 
     def to_json(self) -> str:

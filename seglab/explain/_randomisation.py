@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seglab.data import Dataset
 from seglab.explain._gates import Gate, find_gates, inside
 from seglab.explain._maps import Recorder, padded_side
-from seglab.explain._pictures import Picture, null, table, walk
+from seglab.explain._pictures import Picture, null, span, table, walk
 from seglab.inference import Box, Predictor
 from seglab.stats import Difference, paired_difference
 
@@ -74,7 +74,7 @@ class Randomisation:
     def to_markdown(self) -> str:
         """Every gate with all layers randomised, then signed correlations along the cascade and layer by layer."""
         rows = [
-            (one.stage, one.kind, _level(one.strength), "yes" if one.flagged else "no", one.strength.n)
+            (one.stage, one.kind, span(one.strength, sign=""), "yes" if one.flagged else "no", one.strength.n)
             for one in self.gates
         ]
         about = f"Rank correlation of gates with those of {self.full.shape[1]} networks whose weights are all random."
@@ -299,7 +299,8 @@ def _own(module: nn.Module) -> dict[str, Tensor]:
 def _fresh(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers as they are before training.
 
-    A module that cannot start anew gets parameters drawn with the mean and spread of its own.
+    A module that cannot start anew gets parameters drawn with the mean and spread of its own; a single number, such as
+    the factor of a residual CBAM, has no spread and stays.
     """
     again: Any = deepcopy(module).cpu()
     start = getattr(again, "reset_parameters", None) or getattr(again, "_reset_parameters", None)
@@ -358,11 +359,6 @@ def _mean_known(values: Floats, axis: int) -> Floats:
 def _means(correlations: Floats) -> Floats:
     """Mean over pictures: (G, T, N) -> (G, T)."""
     return _mean_known(correlations, axis=-1)
-
-
-def _level(strength: Difference) -> str:
-    """Mean with its interval, as in "0.31 [0.25, 0.37]"."""
-    return f"{strength.mean:.2f} [{strength.low:.2f}, {strength.high:.2f}]"
 
 
 def _nested(values: Floats) -> list[list[float | None]]:
