@@ -89,7 +89,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     _add_data(sub, "folders, then settings such as data.seed=1")
     sub.add_argument("--model", required=True, help="checkpoint or run folder")
     sub.add_argument("--part", choices=("train", "val", "test"), default="test")
-    sub.add_argument("--out", help="report file: .json, .csv or .md")
+    sub.add_argument("--out", help="report file: .json, .csv, .md, or .png for the bars of every class")
+    sub.add_argument("--pixel-size-mm", type=float, help="side of a pixel; distances are then given in mm too")
 
     _add_model_commands(command)
     _add_explain(command)

@@ -14,6 +14,7 @@ import numpy as np
 from seglab.comparison import Comparison
 from seglab.contract import IGNORE_INDEX, require_name
 from seglab.corruptions import find_corruption
+from seglab.evaluation import class_bars
 from seglab.explain import BLUE, NAVY, ORANGE, GateAblation, RemovalCurves, StageAttention
 from seglab.history import Record
 from seglab.robustness import Robustness
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "attention", "curves", "deletion_insertion", "gate_effects", "pictures", "robustness_curves", "side_by_side",
+    "attention", "class_bars", "curves", "deletion_insertion", "gate_effects", "pictures", "robustness_curves",
+    "side_by_side",
 ]  # fmt: skip
 
 TILE = 2.5  # inches; one picture of a figure

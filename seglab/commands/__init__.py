@@ -94,12 +94,14 @@ def evaluate(arguments: argparse.Namespace) -> int:
     splits = load_roots(roots, arguments.dataset, knobs)
     data = getattr(splits, arguments.part)
     out = Path(arguments.out) if arguments.out else None
-    if out is not None and out.suffix not in {".json", ".csv", ".md"}:
-        raise ValueError(f"report file must end in .json, .csv or .md; got {out.name}.")
+    if out is not None and out.suffix not in {".json", ".csv", ".md", ".png"}:
+        raise ValueError(f"report file must end in .json, .csv, .md or .png; got {out.name}.")
     from tqdm import tqdm
 
     with tqdm(total=len(data), disable=None, leave=False) as bar:
-        report = seglab.evaluate(predictor, data, on_image=lambda done: bar.update())
+        report = seglab.evaluate(
+            predictor, data, pixel_size_mm=arguments.pixel_size_mm, on_image=lambda done: bar.update()
+        )
     print(f"part: {arguments.part}, split {splits.fingerprint()}")
     print(report)
     if out is not None:

@@ -10,7 +10,7 @@ __all__ = ["side_by_side"]
 
 
 def side_by_side(reports: "Mapping[str, Report]") -> str:
-    """Every score of every report, then each model against the first under six definitions.
+    """Every score of every report but those of single classes, then each model against the first, six definitions.
 
     Args:
         reports: By the name to show; of the same pictures.
@@ -21,7 +21,7 @@ def side_by_side(reports: "Mapping[str, Report]") -> str:
 
     names = list(reports)
     rows = ["| score | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for score in next(iter(reports.values())).values:
+    for score in (name for name in next(iter(reports.values())).values if "_class" not in name):
         cells = [f"{report.values[score][0]:.4f}" for report in reports.values()]
         rows.append(f"| {score} | " + " | ".join(cells) + " |")
     first = replace(reports[names[0]], model=names[0])

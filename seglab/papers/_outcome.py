@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seglab import metrics
 from seglab.config import TrainConfig
 from seglab.evaluation import Report
 from seglab.files import atomic_text
 from seglab.papers._paper import Paper, Row
 from seglab.stats import Difference, paired_difference
+from seglab.stats._scores import define, ratio
 
 __all__ = ["Measured", "Reproduction", "Run", "interval"]
 
@@ -237,13 +237,7 @@ def interval(reports: Sequence[Report], name: str, *, draws: int = DRAWS, seed: 
 
 def _score(counts: torch.Tensor, name: str) -> torch.Tensor:
     """One score of every confusion matrix, (..., K, K) -> (...), averaged over the classes that its name says."""
-    word = name.split("_", maxsplit=1)[0]
-    if word == "accuracy" and not name.endswith("_macro"):
-        return metrics.accuracy(counts)
-    both = word in ("miou", "mdice") or name.endswith("_macro")
-    ratio = {"accuracy": "recall"}.get(word, word.removeprefix("m") if both else word)
-    values: torch.Tensor = getattr(metrics, ratio)(counts)
-    return values.nanmean(dim=-1) if both else values[..., 1:].nanmean(dim=-1)
+    return torch.from_numpy(np.asarray(ratio(counts.numpy(), define(name, counts.shape[-1]))))
 
 
 def _per_picture(reports: Sequence[Report]) -> NDArray[np.float64]:
