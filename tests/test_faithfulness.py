@@ -340,7 +340,7 @@ class TestRemoval:
         assert (gap.stage, gap.baseline, gap.direction, gap.difference.n) == ("attention", "random", "deletion", 6)
         assert gap.difference.mean == pytest.approx((areas["attention"] - areas["random"])[:6].mean())
         assert not gap.better  # 2 in 2^6 is not below 0.05 after Holm over 6
-        assert "6 of 7 pictures" in result.to_markdown()
+        assert "6 pictures; 1 more, on which nothing is predicted, are left out." in result.to_markdown()
         assert json.loads(result.to_json())["curves"][0]["scores"][6] == [None] * 5
 
     def test_better_asks_for_low_deletion_and_high_insertion(self):
@@ -582,7 +582,7 @@ class TestFaithfulness:
         text = result.to_markdown()
         assert "Dice as it is: not defined, 2 pictures, 2 without a Dice." in text
         assert "too few pictures to say more (n = 0;" in result.verdicts["attention"]
-        assert "0 of 2 pictures" in text
+        assert "0 pictures; 2 more" in text
         assert "NaN" not in result.to_json()
         one = explain.faithfulness(Predictor(Gated(), size=SIDE), data_of(sample(square())), step_percent=50)
         assert "| attention | spatial | 1.000 | yes | 1 |" in one.to_markdown()

@@ -17,7 +17,7 @@ from seglab.contract import require_name
 from seglab.data import Dataset
 from seglab.explain._gates import KINDS, Gate, Switch, find_gates, replaced
 from seglab.explain._maps import padded_side
-from seglab.explain._pictures import Picture, null, sentence_end, shown, span, table, walk
+from seglab.explain._pictures import Picture, null, p_text, sentence_end, shown, span, table, walk
 from seglab.inference import Predictor, to_probs
 from seglab.stats import Difference, holm, paired_difference
 
@@ -100,7 +100,7 @@ class GateAblation:
                 one.kind,
                 one.replacement,
                 span(one.difference),
-                _number(one.p_holm),
+                p_text(one.p_holm),
                 _number(one.difference.detectable),
                 one.difference.n,
             )

@@ -12,7 +12,7 @@ from seglab.contract import require_name
 from seglab.data import Dataset
 from seglab.explain._gates import Gate, find_gates
 from seglab.explain._maps import Bytes, Recorder
-from seglab.explain._pictures import Picture, null, shown, span, table, walk
+from seglab.explain._pictures import Picture, null, p_text, shown, span, table, walk
 from seglab.explain._removal import DIRECTIONS, Floats, Removing, View, areas_of, ranks_of
 from seglab.inference import Predictor
 from seglab.stats import Difference, holm, paired_difference
@@ -85,13 +85,13 @@ class RemovalCurves:
         rows = [(name, *(f"{_mean(self.area(direction, name)):.3f}" for direction in DIRECTIONS)) for name in self.maps]
         n = int(np.isfinite(self.area(DIRECTIONS[0], self.maps[0])).sum())
         lines = table(("order of pixels", "deletion (low is good)", "insertion (high is good)"), rows)
-        about = (
-            f"Removed pixels get: {self.fill}. {n} of {len(self.names)} pictures; nothing is predicted on the others."
-        )
+        left_out = len(self.names) - n
+        about = f"Removed pixels get: {self.fill}. {n} pictures"
+        about += f"; {left_out} more, on which nothing is predicted, are left out." if left_out else "."
         head = ("stage", "against", "deletion [95 %]", "p (Holm)", "insertion [95 %]", "p (Holm)")
         pairs = zip(self.gaps[::2], self.gaps[1::2], strict=True)
         cells = [
-            (a.stage, a.baseline, span(a.difference), f"{a.p_holm:.3f}", span(b.difference), f"{b.p_holm:.3f}")
+            (a.stage, a.baseline, span(a.difference), p_text(a.p_holm), span(b.difference), p_text(b.p_holm))
             for a, b in pairs
         ]
         return "\n".join([about, "", *lines, "", *table(head, cells)])

@@ -12,7 +12,7 @@ from seglab.contract import IGNORE_INDEX
 from seglab.data import Dataset
 from seglab.explain._gates import Gate, find_gates
 from seglab.explain._maps import Recorder
-from seglab.explain._pictures import Picture, null, span, table, walk
+from seglab.explain._pictures import Picture, null, p_text, span, table, walk
 from seglab.inference import Predictor
 from seglab.stats import Difference, holm, paired_difference
 
@@ -51,7 +51,7 @@ class Mass:
     def to_markdown(self) -> str:
         """Every stage with its mean ratio, interval, p, and the pictures behind it."""
         rows = [
-            (one.stage, span(one.excess, shift=1.0, sign=""), f"{one.p_holm:.3f}", one.excess.n) for one in self.stages
+            (one.stage, span(one.excess, shift=1.0, sign=""), p_text(one.p_holm), one.excess.n) for one in self.stages
         ]
         about = (
             "Share of the map's mass inside the object over the object's share of the area; 1 = no better than chance."

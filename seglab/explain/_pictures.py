@@ -11,7 +11,7 @@ from seglab.explain._maps import Bytes
 from seglab.inference import Predictor
 from seglab.stats import Difference
 
-__all__ = ["Part", "Picture", "null", "sentence_end", "shown", "span", "table", "walk"]
+__all__ = ["Part", "Picture", "null", "p_text", "sentence_end", "shown", "span", "table", "walk"]
 
 
 class Picture(NamedTuple):
@@ -93,6 +93,11 @@ def sentence_end(difference: Difference, p_holm: float) -> str:
         if shown(difference, p_holm)
         else f"({known}; less than {difference.detectable:.3f} could be missed)"
     )
+
+
+def p_text(p: float) -> str:
+    """A p for a table; nothing where there is none."""
+    return "" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def null(value: float) -> float | None:
