@@ -9,7 +9,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from seglab.config import TrainConfig
@@ -200,7 +199,7 @@ def _run(plan: Plan, row: Row, seed: int, folder: Path, say: Callable[[str], Non
     else:
         say(f"{name}: finished before")
     failed = (folder / "failed.txt").read_text() if (folder / "failed.txt").is_file() else ""
-    report = None if failed else _read_report(folder / "report.json")
+    report = None if failed else Report.from_json((folder / "report.json").read_text())
     facts = json.loads((folder / "run.json").read_text())
     last = _last_row(folder / "history.csv")
     updates = int(last.get("epoch", 0)) * math.ceil(len(plan.splits.train) / plan.config.batch_size)
@@ -279,21 +278,6 @@ def _require_same_task(folder: Path, task: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{key} must be {before.get(key)!r} as in the run {folder}; got {value!r}. Choose another --out."
             )
-
-
-def _read_report(path: Path) -> Report:
-    """A report back from its JSON."""
-    content = json.loads(path.read_text())
-    images = content["images"]
-    far = [math.nan if one["hausdorff95"] is None else one["hausdorff95"] for one in images]
-    return Report(
-        content["model"],
-        tuple(one["name"] for one in images),
-        tuple(content["classes"]),
-        torch.tensor(np.array([one["counts"] for one in images], np.int64)),
-        torch.tensor(far, dtype=torch.float64),
-        content["notes"],
-    )
 
 
 def _last_row(path: Path) -> dict[str, float]:
