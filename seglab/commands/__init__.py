@@ -220,7 +220,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     """Train the rows of a paper under one split and print what was reported beside what was measured."""
     from seglab.papers import reproduce as run
 
-    out = Path(arguments.out or f"runs/{arguments.paper}")
+    out = Path(arguments.out or f"runs/{arguments.paper}{'-quick' if arguments.quick else ''}")
     result = run(
         arguments.paper,
         arguments.data,
