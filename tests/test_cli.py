@@ -111,6 +111,23 @@ def test_evaluate_prints_and_saves_every_definition(run, tmp_path, capsys):
         assert name in out.read_text()
 
 
+@pytest.mark.parametrize("ending", ["csv", "md", "png"])
+def test_evaluate_measures_in_mm_and_saves_what_the_ending_names(run, tmp_path, capsys, ending):
+    out = tmp_path / f"report.{ending}"
+    arguments = ["evaluate", "--dataset", "synthetic", "--model", str(run), "--out", str(out), *SMALL[4:6]]
+    assert main([*arguments, "--pixel-size-mm", "0.5"]) == 0
+    text = capsys.readouterr().out
+    pixels, mm = (
+        next(line.split(" | ")[1] for line in text.splitlines() if line.startswith(f"| {name} |"))
+        for name in ("hausdorff95_image", "hausdorff95_mm_image")
+    )
+    assert float(mm) == pytest.approx(float(pixels) / 2, abs=1e-4)
+    start = {"csv": b"name,dice,iou,true0_pred0", "md": b"### unet: 2 pictures", "png": b"\x89PNG"}[ending]
+    assert out.read_bytes().startswith(start)
+    assert "pixel_size_mm must be above 0; got -1" in complaint(capsys, *arguments, "--pixel-size-mm", "-1")
+    assert "must end in .json, .csv, .md or .png; got r.txt" in complaint(capsys, *arguments, "--out", "r.txt")
+
+
 def test_compare_scores_models_side_by_side_and_notes_pictures_trained_on(run, tmp_path, capsys):
     half = tmp_path / "half.safetensors"
     main(["export", "--model", str(run), "--to", str(half)])
