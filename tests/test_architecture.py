@@ -24,7 +24,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"resume", "records"},
     {"training", "comparison", "robustness"},
     {"experiments"},
-    {"papers", "plots", "teach", "serving", "ablation"},
+    {"papers", "plots", "charts", "teach", "serving", "ablation"},
     {"effects"},
     {"shown"},  # from here on the page, from the inside to the outside
     {"handlers"},
