@@ -142,7 +142,8 @@ def removal_curves(
     """Deletion and insertion curves of the spatial map of every stage, beside orders that know nothing of attention.
 
     Baselines: "random"; "edge", the largest gradient of the grey picture first; "centre", from the middle outwards.
-    "probability", the model's own answer, is no baseline but an upper reference: a map need not be better than it.
+    "probability", the model's own answer, is no baseline but a reference for a map that is right by construction. It is
+    no bound: where objects lie in the middle, removing from the middle outwards can be as fast.
     Everything is measured at the size that the model sees.
 
     Args:
