@@ -1,8 +1,9 @@
 """Where and how precisely to compute: the device by name, mixed precision where the hardware has it."""
 
 import torch
+from torch import nn
 
-__all__ = ["autocast", "cpu_has_bf16", "device_named", "needs_scaling", "out_of_memory"]
+__all__ = ["autocast", "autocast_to_train", "cpu_has_bf16", "device_named", "needs_scaling", "out_of_memory"]
 
 
 def device_named(name: str) -> torch.device:
@@ -43,6 +44,26 @@ def autocast(device: torch.device, amp: bool) -> torch.autocast:
         kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
         return torch.autocast("cuda", dtype=kind, enabled=amp)
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp and device.type == "cpu" and cpu_has_bf16())
+
+
+def autocast_to_train(model: nn.Module, device: torch.device, amp: bool) -> torch.autocast:
+    """`autocast` for a forward pass with gradients; a model with dilated convolutions trains in float32 on the CPU.
+
+    There, PyTorch 2.15 gives the weights of a dilated convolution a wrong gradient in bf16 (not initialised: NaN, 1e35,
+    or the process dies), when the memory order is channels_last and the number of channels is odd, for example.
+
+    Example:
+        >>> dilated = nn.Sequential(nn.Conv2d(1, 1, 3, dilation=2))
+        >>> with autocast_to_train(dilated, torch.device("cpu"), amp=True):
+        ...     dilated(torch.ones(1, 1, 5, 5)).dtype
+        torch.float32
+    """
+    return autocast(device, amp and not (device.type == "cpu" and _is_dilated(model)))
+
+
+def _is_dilated(model: nn.Module) -> bool:
+    """Whether any convolution skips pixels."""
+    return any(isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1 for layer in model.modules())
 
 
 def needs_scaling(device: torch.device, amp: bool) -> bool:

@@ -19,7 +19,7 @@ from seglab.checkpoint import BEST, Description, description_text, load_into
 from seglab.config import TrainConfig
 from seglab.contract import to_mask
 from seglab.data import Dataset
-from seglab.devices import autocast, device_named, needs_scaling
+from seglab.devices import autocast, autocast_to_train, device_named, needs_scaling
 from seglab.files import atomic_text
 from seglab.history import Record, log_tensorboard, write_history
 from seglab.inference import Predictor, to_batch
@@ -151,7 +151,7 @@ def _step(
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, progress, state.lr_scale)
     images = batch.images.to(device, memory_format=torch.channels_last)
-    with autocast(device, config.amp):
+    with autocast_to_train(state.model, device, config.amp):
         outputs = state.model(images)
     value = _total_loss(loss, outputs, batch.masks.to(device))
     pictures = ", ".join(names[i] for i in batch.indices[:4])

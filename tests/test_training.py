@@ -1,11 +1,13 @@
 """Training: exact resume, one process a folder, nothing bad saved, and every schedule by hand."""
 
+import copy
 import json
 import math
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -696,3 +698,21 @@ def test_training_learns_what_the_discs_show(pictures, small_unet, tmp_path):
         small_unet(), build_loss("bce_dice"), pictures(12), pictures(4, seed=1), settings, out=tmp_path / "run"
     )
     assert evaluate(best, pictures(6, seed=2)).values["dice_fg_image"].value > 0.85
+
+
+@pytest.mark.parametrize("channels", [17, 16])
+def test_dilated_convolutions_learn_from_the_gradients_of_float32(channels, pictures, tmp_path):
+    """In bf16, channels last, their weight gradients were not initialised memory."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, channels, 3, padding=1), nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
+        nn.Conv2d(channels, 1, 1),
+    )  # fmt: skip
+    config = TrainConfig(epochs=1, size=32, batch_size=2, workers=0, augment=False, lr=1e-3)
+    weights = []
+    for amp in (False, True):
+        train(Segmenter(copy.deepcopy(net)), build_loss("bce"), pictures(4), pictures(2), replace(config, amp=amp),
+              out=tmp_path / str(amp))  # fmt: skip
+        state = torch.load(tmp_path / str(amp) / "last.pt", weights_only=True)
+        weights.append(state["model"]["net.1.weight"])
+    assert torch.equal(*weights)
