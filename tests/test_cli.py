@@ -245,7 +245,7 @@ def test_too_little_memory_is_said_in_one_line(error, monkeypatch, capsys):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("seglab.data.load_dataset", fail)
+    monkeypatch.setattr("seglab.data._roots.load_dataset", fail)
     assert "not enough memory" in complaint(capsys, "train", "unet", "bce", "--dataset", "synthetic")
 
 

@@ -15,7 +15,7 @@ A reconstruction: no code of the paper is public, and its formulas and figures w
     Unknown: what BA computes, how the two join, whether the coarse masks are supervised. Hence every part is a knob.
 
 Reference:
-    S. Toptaş, "Enhanced Skin Lesion Segmentation via Attentive Reverse-Attention U-Net", Symmetry 17(11), 2002, 2025.
+    B. Toptaş, "Enhanced Skin Lesion Segmentation via Attentive Reverse-Attention U-Net", Symmetry 17(11), 2002, 2025.
     D.-P. Fan et al., "PraNet: Parallel Reverse Attention Network for Polyp Segmentation", MICCAI 2020, eq. 2.
     Differs: a reconstruction in every part named above as inferred or unknown. `cbam` is not in the paper: "skip"
     attends a skip before it is weighed.
