@@ -92,6 +92,8 @@ def confidence_sums(
         for start in range(0, len(true), BLOCK):
             part = slice(start, start + BLOCK)
             stated, right, chosen = one[:, part].numpy(), true[part].numpy(), kept[part].numpy()
+            if not chosen.any():
+                continue
             if not chosen.all():
                 stated, right = stated[:, chosen], right[chosen]
             sums += _sums(stated, right, bins)
@@ -150,11 +152,13 @@ def _within(marked: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
         return near
     reach = int(distance)
     wide = np.pad(np.zeros_like(marked), reach)
+    width, cells = wide.shape[1], wide.reshape(-1)  # one index for row and column is twice as fast as two
     rows, columns = np.nonzero(marked)
+    start = (rows + reach) * width + columns + reach
     for down in range(-reach, reach + 1):
         for right in range(-reach, reach + 1):
             if down * down + right * right <= distance * distance:
-                wide[rows + down + reach, columns + right + reach] = True
+                cells[start + down * width + right] = True
     return wide[reach : reach + marked.shape[0], reach : reach + marked.shape[1]]
 
 

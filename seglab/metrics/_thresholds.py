@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from seglab.contract import IGNORE_INDEX
-from seglab.metrics._calibration import require_probs
+from seglab.metrics._calibration import BLOCK, require_probs
 from seglab.metrics._ratios import require_below
 
 __all__ = ["counts_at_thresholds", "probability_counts"]
@@ -39,11 +39,14 @@ def probability_counts(probs: Tensor, target: Tensor, *, bins: int = 256, ignore
     true = target.masked_fill(unknown, 0)
     require_below("target", true, 2)
     small = torch.uint8 if bins <= 256 else torch.int32  # a byte per pixel is counted several times faster
-    index = probs[:, -1].float().mul(bins).ceil_().sub_(1).clamp_(min=0).to(small)
     result = torch.zeros(len(probs), 2, bins, dtype=torch.int64, device=probs.device)
-    for i, (one, foreground, known) in enumerate(zip(index, true.bool(), ~unknown, strict=True)):
-        result[i, 1] = torch.bincount(one[foreground], minlength=bins)
-        result[i, 0] = torch.bincount(one[known] if not known.all() else one.flatten(), minlength=bins) - result[i, 1]
+    rows = zip(result, probs[:, -1].flatten(1), true.bool().flatten(1), (~unknown).flatten(1), strict=True)
+    for row, *image in rows:
+        for stated, foreground, known in zip(*(part.split(BLOCK) for part in image), strict=True):
+            index = stated.float().mul(bins).ceil_().sub_(1).clamp_(min=0).to(small)
+            both = index if known.all() else index[known]
+            objects = torch.bincount(index[foreground], minlength=bins)
+            row += torch.stack((torch.bincount(both, minlength=bins) - objects, objects))
     return result
 
 
