@@ -243,3 +243,14 @@ class TestMaps:
             explain.overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5)))
         with pytest.raises(ValueError, match=r"image must be \(H, W, 3\) uint8"):
             explain.heat(np.zeros((4, 4)), image=np.zeros((4, 4), np.uint8))
+
+
+def test_several_modules_at_one_place_have_a_name_each():
+    predictor = Predictor(build_model("reverse_attention_unet", 1, width=8), size=32)
+    names = list(explain.attention_maps(predictor, np.zeros((32, 32, 3), np.uint8)))
+    assert names == [f"skip {level} {kind}" for level in (1, 2, 3, 4) for kind in ("reverse", "boundary")]
+
+
+def test_skips_of_a_decoder_without_levels_are_named_too():
+    predictor = Predictor(build_model("resunet", 1, width=4, cbam="skip"), size=32)
+    assert list(explain.attention_maps(predictor, np.zeros((32, 32, 3), np.uint8))) == ["skip 1", "skip 2", "skip 3"]

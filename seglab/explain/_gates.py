@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seglab.contract import PADDING_GREY
-from seglab.explain._maps import Recorder, gates_of, owner_of, stage_name, stage_rank, twin
+from seglab.explain._maps import Recorder, gates_of, owner_of, stage_names, stage_rank, twin
 from seglab.inference import Box, Predictor
 
 __all__ = ["KINDS", "Gate", "Switch", "find_gates", "inside", "replaced"]
@@ -41,10 +41,9 @@ def find_gates(predictor: Predictor) -> tuple[Gate, ...]:
         )
     grey = np.full((side, side, 3), PADDING_GREY, np.uint8)
     recorder.predictor.forward(recorder.predictor.prepare(grey)[0])
-    found = []
-    for path, gate in recorder.gates.items():
-        owner, is_channel = owner_of(predictor.model, path, gate)
-        found.append(Gate(stage_name(predictor.model, owner), KINDS[not is_channel], path))
+    owners = {path: owner_of(predictor.model, path, gate) for path, gate in recorder.gates.items()}
+    names = stage_names(predictor.model, (owner for owner, _ in owners.values()))
+    found = [Gate(names[owner], KINDS[not is_channel], path) for path, (owner, is_channel) in owners.items()]
     return tuple(sorted(found, key=lambda one: (*stage_rank(one.stage), one.stage, one.kind)))
 
 

@@ -1,7 +1,7 @@
 """Attention maps of one picture, and maps of where masks err and agree."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy, deepcopy
 from functools import partial
 from itertools import chain
@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 class StageAttention(NamedTuple):
     """The gates of one attention module for one picture."""
 
-    name: str  # "encoder 1", "bottleneck", "skip 1", "decoder 1"; 1 is the finest level
+    name: str  # "encoder 1", "bottleneck", "skip 1", "decoder 1", "skip 1 boundary"; 1 is the finest level
     channel: Floats  # (C,) in [0, 1]; empty if the module has no channel gate
     gate: Floats  # (h, w) in [0, 1], as the model made it, padding included
     side: int  # of the square that `gate` covers, in pixels of the model's input
@@ -86,12 +86,14 @@ class Recorder:
         model, (batch, box) = self.predictor.model, self.predictor.prepare(image)
         back, side = partial(self.predictor.restore, box=box), padded_side(model, batch.shape[-1])
         stages: dict[str, StageAttention] = {}
+        owners = {path: owner_of(model, path, gate) for path, gate in self.gates.items()}
+        names = stage_names(model, (owner for owner, _ in owners.values()))
         for path, gate in self.gates.items():
-            owner, is_channel = owner_of(model, path, gate)
+            owner, is_channel = owners[path]
             values = gate[0].float().cpu().numpy()
             # A gate that is not there lets everything through.
             stage = stages.get(owner) or StageAttention(
-                stage_name(model, owner), np.zeros(0, np.float32), np.ones((1, 1), np.float32), side, back
+                names[owner], np.zeros(0, np.float32), np.ones((1, 1), np.float32), side, back
             )
             stages[owner] = stage._replace(**{"channel": values[:, 0, 0]} if is_channel else {"gate": values[0]})
         return {stage.name: stage for stage in sorted(stages.values(), key=lambda one: stage_rank(one.name))}
@@ -102,7 +104,8 @@ def attention_maps(predictor: Any, image: Any) -> dict[str, StageAttention]:
 
     A gate says by what a map was multiplied: where the network looked, not how sure it is, and not why. One forward
     pass is made, and other threads may use the predictor meanwhile. The levels of encoder, skips and decoder are
-    numbered alike: 1 has the resolution of the model's input, every further one half of it.
+    numbered alike: 1 is the finest, every further one half of it. Where several modules attend at one place, each has
+    its own name there, as in "skip 1 reverse" and "skip 1 boundary".
 
     Args:
         predictor: A `seglab.Predictor`.
@@ -211,13 +214,20 @@ def owner_of(model: nn.Module, path: str, gate: Tensor) -> tuple[str, bool]:
     return (above if isinstance(model.get_submodule(above), CBAM) else owner), is_channel
 
 
+def stage_names(model: nn.Module, owners: Iterable[str]) -> dict[str, str]:
+    """Readable name of every attention module by its path; of several at one place, what each is called there too."""
+    names = {owner: stage_name(model, owner) for owner in owners}
+    crowded = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return {owner: f"{name} {owner.rpartition('.')[2]}" if name in crowded else name for owner, name in names.items()}
+
+
 def stage_name(model: nn.Module, path: str) -> str:
     """Readable name of an attention module, from its place in the model; its path where nothing is known."""
     encoder = re.fullmatch(r"(.*\b|)attention\.(\d+)", path)
     if encoder:
         number, last = int(encoder[2]) + 1, len(list(model.get_submodule(path.rpartition(".")[0]).children()))
         return "bottleneck" if number == last else f"encoder {number}"
-    level = re.match(r"(.*\blevels|levels)\.(\d+)\.(skip|attend)\b", path)
+    level = re.match(r"(.*\blevels|levels|.*\bdecoder)\.(\d+)\.(skip|attend)\b", path)
     if level:  # the decoder lists its levels from the coarsest
         levels = len(list(model.get_submodule(level[1]).children()))
         return f"{'skip' if level[3] == 'skip' else 'decoder'} {levels - int(level[2])}"
@@ -226,5 +236,5 @@ def stage_name(model: nn.Module, path: str) -> str:
 
 def stage_rank(name: str) -> tuple[int, int]:
     """Place of a stage in the order of the data's way, by its name; unknown ones last."""
-    kind, _, number = name.partition(" ")
-    return (STAGES.index(kind), int(number or 0)) if kind in STAGES else (len(STAGES), 0)
+    kind, number, *_ = [*name.split(" "), ""]
+    return (STAGES.index(kind), int(number) if number.isdigit() else 0) if kind in STAGES else (len(STAGES), 0)
