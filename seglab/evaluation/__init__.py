@@ -136,7 +136,7 @@ class Report:
 
         Percentiles of the draws, widened as Student's t is wider than the normal distribution. It speaks of other
         pictures of the same kind and of this one trained model, not of another training. Drawn from 207 skin pictures
-        of a shipped model, it covered 93 to 95 % with 100 pictures or more, and 89 to 94 % with 50; pooled scores
+        of a shipped model, it covered 92 to 95 % with 100 pictures or more, and 89 to 94 % with 50; pooled scores
         least, because a few large objects decide them.
 
         Args:
