@@ -187,7 +187,7 @@ def run(
     best = train(
         model, loss, splits.train, splits.val, recipe.config, out=out, card={**facts, **card}, on_epoch=on_epoch
     )
-    report = evaluate(best, splits.test, boundary=False)
+    report = evaluate(best, splits.test, boundary=False, probabilities=False)
     report.save(out / "test.csv")
     report.save(done)  # last: its presence says that the run is finished
     return report
