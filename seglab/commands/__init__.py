@@ -22,6 +22,7 @@ def train(arguments: argparse.Namespace) -> int:
     from seglab.checkpoint import load_into
     from seglab.contract import require_name
     from seglab.data._roots import load_roots
+    from seglab.experiments import num_classes_of
     from seglab.history import describe
 
     roots, settings = sort_items(arguments.data)
@@ -32,10 +33,8 @@ def train(arguments: argparse.Namespace) -> int:
     splits = load_roots(roots, arguments.dataset, values_of(settings.pop("data", [])))
     if settings:
         raise ValueError(f"settings must start with model., loss., data. or nothing; got {sorted(settings)[0]}.")
-    classes = len(splits.train.classes)
-    num_classes = 1 if classes == 2 and arguments.loss.startswith("bce") else classes
     torch.manual_seed(config.seed)
-    model = seglab.build_model(arguments.model, num_classes, **knobs)
+    model = seglab.build_model(arguments.model, num_classes_of(splits.train, arguments.loss), **knobs)
     parent: dict[str, Any] = {}
     if arguments.init:
         start = Path(arguments.init)
