@@ -28,7 +28,7 @@ from seglab.sealed import read_sealed, write_sealed
 
 __all__ = [
     "BEST", "BEST_COPY", "Description", "copy_whole", "description_text", "load_into", "load_model", "load_run",
-    "load_state", "not_finite", "read_model", "require_fit", "save_model", "save_state",
+    "load_state", "not_finite", "parse_description", "read_model", "require_fit", "save_model", "save_state",
 ]  # fmt: skip
 
 FORMAT = "seglab-model-1"
@@ -321,7 +321,7 @@ def _text_digest(text: str) -> str:
 
 
 def _read_description(path: Path, content: bytes) -> Description:
-    """The header's description, checked field by field."""
+    """The header's description, if its hash is right."""
     foreign = f"checkpoint {path} must be a seglab model (.safetensors)"
     metadata = _read_metadata(foreign, content)
     if metadata.get("format") != FORMAT:
@@ -329,8 +329,13 @@ def _read_description(path: Path, content: bytes) -> Description:
     # Files from before this second hash have none.
     if metadata.get("seglab_sha256", _text_digest(metadata["seglab"])) != _text_digest(metadata["seglab"]):
         raise _damaged(path, "its description does")
+    return parse_description(metadata["seglab"], foreign)
+
+
+def parse_description(text: str, foreign: str) -> Description:
+    """The description in a `description_text`, checked field by field; a ValueError begins with `foreign`."""
     try:
-        header = json.loads(metadata["seglab"])
+        header = json.loads(text)
         if type(header["classes"]) is not list:
             raise TypeError("its classes are no list")
         description = Description(**header | {"classes": tuple(header["classes"])})
