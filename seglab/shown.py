@@ -10,6 +10,7 @@ import gradio as gr
 from seglab import serving
 from seglab.comparison import VIEWS, Comparison, ModelResult
 from seglab.images import ImageError
+from seglab.previews import screen_size
 from seglab.style import LEGENDS
 
 __all__ = ["MAX_MODELS", "VIEW_NAMES", "Shown", "plain"]
@@ -64,14 +65,14 @@ class Shown:
         stage = gr.Radio(stages, value=self.stage, visible=self.view == "attention")
         # Agreement is of two models: the first has no picture of its own.
         results = comparison.results[1:] if self.view == "agreement" else comparison.results
-        folder = serving.new_folder()
-        slots = [part for one in results for part in self._slot(one, folder)]
+        folder, small = serving.new_folder(), screen_size(comparison)
+        slots = [part for one in results for part in self._slot(small, one, folder)]
         empty = [gr.Column(visible=False), "", gr.Image(value=None)]
         return [stage, LEGENDS[self.view], *slots, *empty * (MAX_MODELS - len(results))]
 
-    def _slot(self, result: ModelResult, folder: Path) -> list[Any]:
+    def _slot(self, comparison: Comparison, result: ModelResult, folder: Path) -> list[Any]:
         """Column, caption and picture of one model."""
-        comparison, view, caption = self.kept(), str(self.view), f"**{plain(result.name)}**"
+        view, caption = str(self.view), f"**{plain(result.name)}**"
         if view == "attention" and self.stage not in result.attention:
             return [gr.Column(visible=True), f"{caption} has no attention module.", gr.Image(visible=False)]
         asked: dict[str, Any] = {"stage": self.stage} if view == "attention" else {}

@@ -26,6 +26,7 @@ from seglab.cli import main as seglab_main
 from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.images import ImageError
 from seglab.inference import Predictor
+from seglab.previews import screen_size
 from seglab.shown import Shown
 
 
@@ -123,6 +124,36 @@ def test_threshold_answers_from_stored_probabilities(handlers: Handlers, picture
     moved = handlers.move(shown, 0.9)
     assert moved[0].comparison.threshold == 0.9
     assert "no model was run" in moved[-1]
+
+
+def test_large_pictures_are_drawn_at_the_size_of_a_screen(handlers: Handlers, tmp_path: Path) -> None:
+    pixels = np.zeros((400, 2000, 3), np.uint8)
+    pixels[100:300, :1000, 0] = 255
+    file, mask = save(tmp_path / "wide.png", pixels), save(tmp_path / "wide_mask.png", pixels[..., 0])
+    comparison = compared(handlers, file, mask)[0].comparison
+    small = screen_size(comparison, 500)
+    assert small.image.shape == (100, 500, 3)
+    assert small.truth.shape == small.results[0].mask.shape == small.results[0].probs.shape[1:] == (100, 500)
+    assert small.truth[25:75, :250].all()  # the corners of the square, a quarter as far out
+    assert small.truth.sum() == 50 * 250
+    assert small.results[0].numbers == comparison.results[0].numbers
+    assert screen_size(comparison, 2000) is comparison
+    with pytest.raises(ValueError, match="side must be at least 1; got 0"):
+        screen_size(comparison, 0)
+
+
+def test_maps_of_attention_are_drawn_at_the_size_of_a_screen() -> None:
+    predictor = Predictor(build_model("unet", 1, width=4, cbam=("encoder",)), size=32)
+    comparison = compare(np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8), {"cbam": predictor})
+    for stage, gates in screen_size(comparison, 20).results[0].attention.items():
+        whole = comparison.results[0].attention[stage].spatial
+        assert gates.spatial.shape == (10, 20)
+        assert np.allclose(gates.spatial, whole.reshape(10, 4, 20, 4).mean((1, 3)), atol=1e-5)
+
+
+def test_previews_keep_every_pixel_value(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+    assert (np.array(Image.open(serving.write_preview(tmp_path / "a.png", pixels))) == pixels).all()
 
 
 def test_expired_result_is_said_in_words(handlers: Handlers) -> None:

@@ -25,7 +25,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"training", "comparison", "robustness"},
     {"experiments"},
     {"papers", "plots", "charts", "teach", "serving", "ablation"},
-    {"effects"},
+    {"effects", "previews"},
     {"shown"},  # from here on the page, from the inside to the outside
     {"handlers"},
     {"page"},
