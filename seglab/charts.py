@@ -39,15 +39,15 @@ def lines(
 
     if not named or not set(points) <= set(named):
         raise ValueError(f"named must hold a line, and all of points; got {list(named)} and {list(points)}.")
-    figure = Figure(figsize=(2.2 * TILE, 1.4 * TILE), layout="constrained")
+    figure = Figure(figsize=(2.2 * TILE, 1.5 * TILE), layout="constrained")
     axes = figure.subplots()
     for index, (name, (places, values)) in enumerate(named.items()):
         colour, line, marker = STYLES[index % len(STYLES)]
-        only = {"linestyle": "none", "marker": marker, "markersize": 7} if name in points else {"linestyle": line}
-        axes.plot(places, values, color=colour, label=name, **only)
+        many = {"linestyle": "none", "marker": marker, "markersize": 7 if len(places) < 30 else 3}
+        axes.plot(places, values, color=colour, label=name, **(many if name in points else {"linestyle": line}))
     axes.set(xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=9)
+    _words_below(figure)
     return figure
 
 
@@ -57,6 +57,7 @@ def bars(
     *,
     marked: Mapping[str, Collection[str]] | None = None,
     words: tuple[str, str] = ("", ""),
+    digits: int | None = None,
 ) -> "Figure":
     """Lying bars with their names, from top to bottom, one panel beside the other on the same scale.
 
@@ -65,6 +66,7 @@ def bars(
         label: What the length is.
         marked: Title to the names of bars that are drawn orange with stripes.
         words: What the plain and the marked bars are, for the legend; needed with `marked`.
+        digits: Behind the point of the length that is written beside each bar; None writes none.
 
     Raises:
         ValueError: If a panel has no bar, or `marked` names one that is not there.
@@ -93,8 +95,11 @@ def bars(
             ([name for name in lengths if name in chosen], (STYLES[1][0], "////"), words[1]),
         ):
             if group:
-                axes.barh(group, [lengths[name] for name in group], color=colour, hatch=hatch, edgecolor="white",
-                          label=word or "_bars")  # fmt: skip
+                drawn = axes.barh(group, [lengths[name] for name in group], color=colour, hatch=hatch,
+                                  edgecolor="white", label=word or "_bars")  # fmt: skip
+                if digits is not None:
+                    axes.bar_label(drawn, fmt=f"%.{digits}f", padding=3, fontsize=9)
+                    axes.margins(x=0.12)
         axes.set(title=title, xlabel=label)
         axes.set_ylim(len(lengths) - 0.4, -0.6)
         axes.tick_params(labelsize=9)
@@ -105,7 +110,7 @@ def bars(
 
 
 def _words_below(figure: "Figure") -> None:
-    """A legend of the groups of all panels, below them."""
+    """A legend of the lines or bars of all panels, below them, where it covers nothing."""
     found: dict[str, Any] = {}
     for axes in figure.axes:
         handles, names = axes.get_legend_handles_labels()

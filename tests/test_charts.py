@@ -39,6 +39,12 @@ def test_bars_without_marks_have_no_legend() -> None:
     assert charts.bars(PANELS, "points").legends == []
 
 
+def test_lengths_are_written_if_asked_for() -> None:
+    figure = charts.bars(PANELS, "points", digits=1)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["3.0", "-1.0", "2.0"]
+    assert not charts.bars(PANELS, "points").axes[0].texts
+
+
 def test_panels_share_one_scale() -> None:
     figure = charts.bars(PANELS, "points")
     assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-__all__ = ["Control", "Explorer", "explore"]
+__all__ = ["Control", "Explorer", "explore", "known_controls"]
 
 Drawing = Callable[..., "tuple[Figure | np.ndarray, str]"]
 
@@ -55,7 +55,7 @@ def explore(
         raise ValueError("controls must name at least one setting of the figure; got none.")
     if not alt.strip():
         raise ValueError("alt must say what there is to see; got an empty text.")
-    known = {name: Control(name, rule, _default(function, name)) for name, rule in controls.items()}
+    known = known_controls(function, controls)
     sheet = [_settings(known, chosen) for chosen in at]
     if is_live():
         from IPython.display import display
@@ -167,6 +167,11 @@ class Explorer:
         text = html.escape(f"{self.alt} {_told(settings)}: {sentence}", quote=True)
         self.sentence.value = f'<p role="status">{html.escape(sentence)}</p>'
         self.picture.value = f'<img alt="{text}" src="data:image/png;base64,{png}" style="max-width: 100%">'
+
+
+def known_controls(function: Drawing, rules: Mapping[str, Any]) -> dict[str, Control]:
+    """A control for every rule, first at the default that the function has for it."""
+    return {name: Control(name, rule, _default(function, name)) for name, rule in rules.items()}
 
 
 def _default(function: Drawing, name: str) -> Any:
