@@ -9,4 +9,5 @@ SURROUNDINGS = {
     "SEGLAB_WIDGETS": "static",
     "TQDM_DISABLE": "1",
 }
-os.environ |= SURROUNDINGS
+for name, value in SURROUNDINGS.items():
+    os.environ.setdefault(name, value)
