@@ -33,6 +33,7 @@ class Ablation:
         updates: Updates of the weights that every run got (in the smallest fold, if there are folds).
         folds: Number of folds; None if the dataset's own test part was tested.
         task: What every cell started from, as JSON holds it.
+        command: Command line that made it, if one did.
     """
 
     factors: Mapping[str, tuple[str, ...]]
@@ -42,6 +43,7 @@ class Ablation:
     updates: int
     folds: int | None
     task: Mapping[str, Any]
+    command: str = ""
 
     @property
     def definitions(self) -> tuple[str, ...]:
@@ -105,6 +107,7 @@ class Ablation:
                 "updates": self.updates,
                 "folds": self.folds,
                 "task": dict(self.task),
+                "command": self.command,
                 "cells": cells,
                 "effects": {name: json.loads(one.to_json()) for name, one in found.items() if one is not None},
             },

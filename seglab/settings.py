@@ -1,11 +1,14 @@
 """Settings as they are typed: NAME=VALUE, PREFIX.NAME=VALUE, among folders."""
 
 import json
+import os
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["sort_items", "values_of"]
+__all__ = ["command_text", "sort_items", "values_of"]
 
 SETTING = re.compile(r"^[a-z_]+(\.[a-z_0-9]+)?=")
 
@@ -45,3 +48,13 @@ def values_of(pairs: Sequence[str]) -> dict[str, Any]:
         if isinstance(values[key], list):
             values[key] = tuple(values[key])
     return values
+
+
+def command_text(words: Sequence[str], roots: Collection[str]) -> str:
+    """The command line as typed, with folders and files by their own names only: a record must not tell whose disk.
+
+    Example:
+        >>> command_text(["train", "unet", "ce", "/home/ada/pictures", "--title", "my net"], ["/home/ada/pictures"])
+        "seglab train unet ce pictures --title 'my net'"
+    """
+    return shlex.join(["seglab", *(Path(word).name if word in roots or os.sep in word else word for word in words)])

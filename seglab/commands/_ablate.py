@@ -3,11 +3,12 @@
 import argparse
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seglab.settings import sort_items
+from seglab.settings import command_text, sort_items
 
 if TYPE_CHECKING:
     from seglab.ablation import Cell
@@ -39,7 +40,7 @@ def ablate(arguments: argparse.Namespace) -> int:
             print(f"{plan.folder_of(cell)}: dice_fg_image {report.values['dice_fg_image'][0]:.4f}", flush=True)
 
         reports = run_plan(plan, executor=executor, on_cell=say)
-    result = collect(plan, reports)
+    result = replace(collect(plan, reports), command=command_text(arguments.words, roots))
     result.save(out)
     print(result)
     print(f"{out / 'ablation.md'}, {out / 'ablation.json'}")
