@@ -8,6 +8,7 @@ import re
 import secrets
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,10 @@ import numpy as np
 from seglab import compare, load_dataset, serving
 from seglab.comparison import Comparison, read_truth
 from seglab.contract import IGNORE_INDEX
+from seglab.disturbed import KINDS, LOSS, breaking_points, disturb, in_words, is_none, note_in_zip, points_table
 from seglab.images import ImageError, mask_values, read_image, write_mask, write_png
 from seglab.inference import Predictor
-from seglab.shown import MAX_MODELS, VIEW_NAMES, Shown, plain
+from seglab.shown import MAX_MODELS, VIEW_NAMES, Shown, every_model, plain
 
 __all__ = ["EXAMPLES", "Example", "Handlers", "speaking"]
 
@@ -139,17 +141,23 @@ class Handlers:
         share = 100 * float((mask[known] > 0).mean()) if known.any() else 0.0
         return str(truth), f"Mask ready: {share:.1f} % object.{_note(truth, predictor)}"
 
-    def compare(  # noqa: PLR0917 - Gradio passes the inputs by position
+    def compare(  # noqa: PLR0913, PLR0917 - Gradio passes the inputs by position
         self,
         shown: Shown,
         picture: Path | None,
         truth: Path | None,
         names: Sequence[str] | None,
         threshold: float,
+        noise: float = 0,
+        blur: float = 0,
+        brightness: float = 0,
+        jpeg: float = 100,
         progress: Any = PROGRESS,
     ) -> list[Any]:
-        """Run the models and show the result."""
-        comparison = shown.comparison = self._run(picture, truth, names, threshold, progress)
+        """Run the models, on the disturbed picture too if one is asked for, and show the result."""
+        clean = self._run(picture, truth, names, threshold, progress)
+        self._disturb(shown, clean, (noise, blur, brightness, jpeg))
+        comparison = shown.kept()
         sizes = " and ".join(f"{one} × {one}" for one in sorted({one.size for one in comparison.results}))
         seconds = sum(one.seconds for one in comparison.results)
         height, width = comparison.image.shape[:2]
@@ -159,8 +167,49 @@ class Handlers:
     @staticmethod
     def move(shown: Shown, threshold: float) -> list[Any]:
         """Another threshold, from the stored probabilities."""
+        same = shown.clean in (None, shown.kept())
         shown.comparison = shown.kept().at(threshold)
+        shown.clean = shown.comparison if same or shown.clean is None else shown.clean.at(threshold)
         return [*shown.result(), f"Threshold {threshold:.2f}; no model was run again."]
+
+    def disturb(  # noqa: PLR0917 - Gradio passes the inputs by position
+        self, shown: Shown, noise: float, blur: float, brightness: float, jpeg: float
+    ) -> list[Any]:
+        """The same models on the picture, disturbed; with no disturbance the kept result."""
+        shown.kept()
+        self._disturb(shown, shown.clean or shown.kept(), (noise, blur, brightness, jpeg))
+        said = in_words(shown.severities)
+        return [*shown.result(), f"Disturbed: {said}." if said else "The picture as it is; no model was run again."]
+
+    def breaking(self, shown: Shown, progress: Any = PROGRESS) -> tuple[str, str]:
+        """A table of the severity at which each model breaks."""
+        clean = shown.clean or shown.kept()
+
+        def on_step(done: int, total: int, words: str) -> None:
+            if progress is not None:
+                progress((done, total), desc=words)
+
+        points = breaking_points(clean, self._models_of(clean), on_step=on_step)
+        table = points_table(points, {one.name: plain(one.name) for one in clean.results})
+        return f"{table}\n\nBreaks: has lost {LOSS} Dice or more.", "Done: what breaks which model, in the table."
+
+    def every_model(self, shown: Shown, progress: Any = PROGRESS) -> tuple[str, str]:
+        """All models of this task in one table, for the picture on the page."""
+        comparison = shown.kept()
+        tasks = {self._task_of[name] for name in self.predictors if self._is_in(name, comparison)}
+        classes = {len(one.classes) for one in self._models_of(comparison).values()}
+        names = [
+            name
+            for name, one in self.predictors.items()
+            if self._task_of[name] in tasks and len(one.classes) in classes and not self._is_in(name, comparison)
+        ]
+        results = comparison.results
+        if names:
+            others = {self.titles[name]: self.predictors[name] for name in names}
+            found = compare(comparison.image, others, attention=False, on_model=_reporter(progress, len(others)))
+            results += replace(found, truth=comparison.truth).at(comparison.threshold).results
+        table = every_model(replace(comparison, results=results))
+        return table, f"Done: {len(results)} models in one table."
 
     @staticmethod
     def look(shown: Shown, view: str | None, stage: str | None, opacity: float) -> list[Any]:
@@ -177,13 +226,15 @@ class Handlers:
         models = self.models_of(task)
         result = self.compare(shown, Path(picture), Path(truth) if truth else None, models["value"], 0.5)[:-1]
         status = f"Example shown: {example.label}. Choose a picture or press another example."
-        return [picture, truth, gr.Radio(value=task), gr.CheckboxGroup(**models), 0.5, *result, status]
+        return [picture, truth, gr.Radio(value=task), gr.CheckboxGroup(**models), 0.5, 0, 0, 0, 100, *result, status]
 
     @staticmethod
     def pack(shown: Shown) -> Any:
         """The ZIP of the result on screen; nothing if another result has come meanwhile, which gets its own."""
-        comparison = shown.kept()
+        comparison, severities = shown.kept(), shown.severities
         path = comparison.to_zip(serving.new_folder() / "seglab-results.zip")
+        if severities:
+            note_in_zip(path, comparison.image, severities)
         current = shown.comparison is comparison
         return gr.DownloadButton(value=str(path), interactive=True) if current else gr.skip()
 
@@ -198,14 +249,22 @@ class Handlers:
         """Compare, after the request is checked."""
         if picture is None:
             raise ImageError("Choose a picture first, or press one of the examples.")
-        chosen = self._chosen(names)
+        models = {self.titles[name]: self.predictors[name] for name in self._chosen(names)}
+        return compare(picture, models, truth, threshold, on_model=_reporter(progress, len(models)))
 
-        def on_model(number: int, name: str) -> None:
-            if progress is not None:
-                progress((number, len(chosen)), desc=f"Running {name}, model {number + 1} of {len(chosen)}")
+    def _disturb(self, shown: Shown, clean: Comparison, values: Sequence[float]) -> None:
+        """Put a comparison and its disturbed copy on the page."""
+        severities = dict(zip(KINDS, values, strict=True))
+        found = disturb(clean, self._models_of(clean), severities)
+        shown.clean, shown.comparison, shown.severities = clean, found, {} if is_none(severities) else severities
 
-        models = {self.titles[name]: self.predictors[name] for name in chosen}
-        return compare(picture, models, truth, threshold, on_model=on_model)
+    def _models_of(self, comparison: Comparison) -> dict[str, Predictor]:
+        """The models of a comparison, by the names it has for them."""
+        return {self.titles[name]: one for name, one in self.predictors.items() if self._is_in(name, comparison)}
+
+    def _is_in(self, name: str, comparison: Comparison) -> bool:
+        """Whether a comparison has that model."""
+        return any(self.titles[name] == one.name for one in comparison.results)
 
     def _chosen(self, names: Sequence[str] | None) -> list[str]:
         """The chosen models, in the order of the page; at least one, and all of one kind."""
@@ -228,6 +287,16 @@ class Handlers:
             write_mask(truth, sample.mask)
             files = self._files[index] = (str(picture), str(truth) if example.has_mask else None)
         return files
+
+
+def _reporter(progress: Any, total: int) -> Callable[[int, str], None]:
+    """What `compare` calls before each model, to move a progress bar."""
+
+    def on_model(number: int, name: str) -> None:
+        if progress is not None:
+            progress((number, total), desc=f"Running {name}, model {number + 1} of {total}")
+
+    return on_model
 
 
 def _note(truth: Path, predictor: Predictor) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 import gradio as gr
 
 from seglab import serving
+from seglab.corruptions import find_corruption
+from seglab.disturbed import KINDS
 from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.inference import Predictor
 from seglab.shown import MAX_MODELS, Shown
@@ -80,6 +82,12 @@ def _inputs(ui: SimpleNamespace, handlers: Handlers) -> None:
     ui.task = gr.Radio(handlers.tasks, value=task, label="Task", visible=len(handlers.tasks) > 1)
     ui.models = gr.CheckboxGroup(**handlers.models_of(task), label="Models", info=f"One to {MAX_MODELS}.")
     ui.threshold = _threshold()
+    with gr.Accordion("Disturb the picture", open=False, elem_id="disturb"):
+        gr.Markdown(
+            "Both models get the picture disturbed by so much. The true mask stays as it is.", elem_classes="small"
+        )
+        ui.severities = [_severity(kind) for kind in KINDS]
+        ui.breaking = gr.Button("Find what breaks each model", size="sm")
     ui.compare = gr.Button("Compare", variant="primary", elem_id="compare")
 
 
@@ -94,7 +102,13 @@ def _outputs(ui: SimpleNamespace) -> None:
         with gr.Row(elem_id="pictures"):
             ui.slots = [part for i in range(MAX_MODELS) for part in _slot(i)]
         ui.opacity = gr.Slider(0, 1, 0.6, step=0.05, label="Opacity of the colours")
-        ui.table = gr.Markdown("", elem_id="numbers")
+        with gr.Accordion("Slide between two pictures", open=False, elem_id="slide"):
+            ui.divider = gr.Slider(0, 100, 50, step=1, label="Divider, % from the left")
+            ui.slide = [gr.Markdown(""), gr.ImageSlider(show_label=False, buttons=[], interactive=False, format="png")]
+        ui.table = gr.Markdown("", elem_id="numbers", elem_classes="scroll")
+        ui.points = gr.Markdown("", elem_id="points", elem_classes="scroll")
+        ui.every = gr.Button("All models of this task in one table", size="sm")
+        ui.everyone = gr.Markdown("", elem_id="everyone", elem_classes="scroll")
         ui.download = gr.DownloadButton("Download all (ZIP)", elem_id="download", interactive=False)
 
 
@@ -129,11 +143,20 @@ def _threshold() -> gr.Slider:
     )
 
 
+def _severity(kind: str) -> gr.Slider:
+    """The slider of one disturbance; it starts at none."""
+    one = find_corruption(kind)
+    step = 1 if one.whole or one.high > 10 else 0.05
+    return gr.Slider(
+        one.low, one.high, one.none, step=step, label=f"{one.title}: {one.unit}", info=f"None: {one.none:g}"
+    )
+
+
 def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     """Which event calls which handler."""
-    drawn = [ui.stage, ui.legend, *ui.slots, ui.status]
-    result = [ui.state, ui.result, ui.verdict, ui.table, ui.download, ui.view, *drawn]
-    shelf = [ui.picture, ui.truth, ui.task, ui.models, ui.threshold, *result]
+    drawn = [ui.stage, ui.legend, *ui.slots, *ui.slide, ui.status]
+    result = [ui.state, ui.result, ui.verdict, ui.table, ui.download, ui.view, ui.points, ui.everyone, *drawn]
+    shelf = [ui.picture, ui.truth, ui.task, ui.models, ui.threshold, *ui.severities, *result]
 
     def on(event: Any, handler: Any, inputs: Any, outputs: list[Any], guarded: int = 0, **more: Any) -> Any:
         # After an error, guarded inputs are emptied (with a plain value, see serving.guard); the rest stays as it is.
@@ -149,14 +172,25 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     checked.success(handlers.keep_truth, [ui.truth, ui.picture], ui.truth, show_progress="hidden", **PRIVATE)
     on(ui.truth.upload, handlers.check_truth, [ui.truth, ui.picture, ui.models], [ui.truth, ui.status], 1)
     ui.task.input(handlers.choose_task, ui.task, ui.models, show_progress="hidden", **PRIVATE)
-    asked = [ui.state, ui.picture, ui.truth, ui.models, ui.threshold]
+    asked = [ui.state, ui.picture, ui.truth, ui.models, ui.threshold, *ui.severities]
     pack(on(ui.compare.click, handlers.compare, asked, result, **MODEL))
     pack(on(ui.threshold.input, handlers.move, [ui.state, ui.threshold], result, **MODEL, **LATEST))
     for event in (ui.view.input, ui.stage.input, ui.opacity.input):
         on(event, handlers.look, [ui.state, ui.view, ui.stage, ui.opacity], drawn, **LATEST)
+    for slider in ui.severities:
+        pack(on(slider.input, handlers.disturb, [ui.state, *ui.severities], result, **MODEL, **LATEST))
+    on(ui.breaking.click, handlers.breaking, ui.state, [ui.points, ui.status], **MODEL)
+    on(ui.every.click, handlers.every_model, ui.state, [ui.everyone, ui.status], **MODEL)
+    quiet = {"show_progress": "hidden", **LATEST, **PRIVATE}
+    ui.divider.input(_move_divider, ui.divider, ui.slide[1], **quiet)
     starts = [(index, button.click) for index, button in ui.examples]
     for index, event in [*starts, *[(index, blocks.load) for index, _ in starts[:1]]]:
         pack(on(event, partial(handlers.show_example, index), ui.state, shelf, 2, **MODEL))
+
+
+def _move_divider(percent: float) -> Any:
+    """The divider, where a key or a finger has put it."""
+    return gr.ImageSlider(slider_position=percent)
 
 
 def _endpoint(handlers: Handlers) -> None:

@@ -20,12 +20,13 @@ CSS = """
 #pictures > :not(:has(img)) { align-self: start; }
 #pictures > .column, #pictures > div { min-width: 0 !important; }
 #pictures img { object-fit: contain; }
-#numbers { overflow-x: auto; }
-#numbers table { width: 100%; font-variant-numeric: tabular-nums; border-color: var(--border-color-primary); }
-#numbers th, #numbers td { padding: 5px 10px; border-color: var(--border-color-primary); word-break: normal;
+:is(#numbers, #points, #everyone, #series) { overflow-x: auto; }
+.scroll table { width: 100%; font-variant-numeric: tabular-nums; border-color: var(--border-color-primary); }
+.scroll th, .scroll td { padding: 5px 10px; border-color: var(--border-color-primary); word-break: normal;
                            overflow-wrap: normal; hyphens: none; }
-#numbers td { white-space: nowrap; }
-#numbers td:not(:first-child), #numbers th:not(:first-child) { text-align: right; width: 24%; }
+.scroll td { white-space: nowrap; }
+.scroll td:not(:first-child), .scroll th:not(:first-child) { text-align: right; }
+#numbers td:not(:first-child), #numbers th:not(:first-child) { width: 24%; }
 .key { display: inline-block; width: 1.2em; height: 1.2em; margin: 0 .35em 0 .9em; vertical-align: -.2em;
        border: 1px solid #767676; border-radius: 3px; }
 .key:first-child { margin-left: 0; }
@@ -61,12 +62,18 @@ const start = () => {
       const label = button && `${name}: ${button.innerText.replace(/\\s+/g, ' ').trim()}`;
       if (button && button.getAttribute('aria-label') !== label) button.setAttribute('aria-label', label);
     }
-    const table = document.querySelector('#numbers');
-    if (table && !table.hasAttribute('tabindex')) {
+    const tables = {numbers: 'Numbers', points: 'What breaks each model', everyone: 'All models'};
+    for (const [id, name] of Object.entries({...tables, series: 'All pictures'})) {
+      const table = document.querySelector(`#${id}`);
+      if (!table || table.hasAttribute('tabindex')) continue;
       table.tabIndex = 0;
       table.setAttribute('role', 'region');
-      table.setAttribute('aria-label', 'Numbers');
+      table.setAttribute('aria-label', name);
     }
+    document.querySelectorAll('#slide img:not([data-named])').forEach((image, number) => {
+      image.dataset.named = 1;
+      image.alt = number ? 'The right picture of the two named above' : 'The left picture of the two named above';
+    });
   };
   new MutationObserver(tidy).observe(document.body, {childList: true, subtree: true, characterData: true});
   tidy();

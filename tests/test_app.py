@@ -23,11 +23,13 @@ import app
 from seglab import build_model, compare, serving
 from seglab.checkpoint import Description, save_model
 from seglab.cli import main as seglab_main
+from seglab.corruptions import corrupt
+from seglab.disturbed import breaking_points, cost, disturb
 from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.images import ImageError
 from seglab.inference import Predictor
 from seglab.previews import screen_size
-from seglab.shown import Shown
+from seglab.shown import Shown, plain
 
 
 class Colour(nn.Module):
@@ -154,6 +156,113 @@ def test_maps_of_attention_are_drawn_at_the_size_of_a_screen() -> None:
 def test_previews_keep_every_pixel_value(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
     assert (np.array(Image.open(serving.write_preview(tmp_path / "a.png", pixels))) == pixels).all()
+
+
+def test_disturbance_reaches_the_picture_and_not_the_truth(handlers: Handlers, picture: Path, truth: Path) -> None:
+    shown = compared(handlers, picture, truth)[0]
+    clean = shown.comparison
+    *_, words = handlers.disturb(shown, 0, 0, -130, 100)  # 255 becomes 125, just below a half
+    assert words == "Disturbed: Brightness -130 (grey levels added)."
+    assert shown.comparison.image.max() == 125
+    assert (shown.comparison.truth == clean.truth).all()
+    assert [one.numbers["dice"] for one in shown.comparison.results] == [0.0, 0.0]
+    said = shown.result()[2]
+    assert "skin-plain 1.000 → 0.000; skin-cbam 0.750 → 0.000" in said.replace("\\", "")
+    assert "skin-plain lost most" in said.replace("\\", "")
+    *_, words = handlers.disturb(shown, 0, 0, 0, 100)
+    assert shown.comparison is clean
+    assert "no model was run" in words
+    assert "Disturbed" not in shown.result()[2]
+
+
+def test_disturbed_compare_equals_a_compare_of_the_disturbed_picture(
+    handlers: Handlers, picture: Path, truth: Path, tmp_path: Path
+) -> None:
+    shown = handlers.compare(Shown(), picture, truth, BOTH, 0.5, 20, 1, 10, 40)[0]
+    pixels = np.array(Image.open(picture))
+    for kind, severity in (("noise", 20), ("blur", 1), ("brightness", 10), ("jpeg", 40)):
+        pixels = corrupt(pixels, kind, severity)
+    other = compared(handlers, save(tmp_path / "disturbed.png", pixels), truth)[0].comparison
+    for mine, its in zip(shown.comparison.results, other.results, strict=True):
+        assert (mine.mask == its.mask).all()
+        assert mine.numbers["dice"] == its.numbers["dice"]
+
+
+def test_threshold_moves_both_the_disturbed_and_the_undisturbed_result(
+    handlers: Handlers, picture: Path, truth: Path
+) -> None:
+    shown = handlers.compare(Shown(), picture, truth, BOTH, 0.5, 0, 0, -100, 100)[0]
+    handlers.predictors.clear()
+    handlers.move(shown, 0.9)
+    assert shown.clean is not shown.comparison
+    assert (shown.clean.threshold, shown.comparison.threshold) == (0.9, 0.9)
+    assert shown.clean.results[0].numbers["dice"] == 1.0
+    assert shown.comparison.results[0].numbers["dice"] == 0.0  # sigmoid(12 * (155 / 255 - 0.5)) is 0.78
+
+
+def test_breaking_point_is_the_weakest_severity_tried(handlers: Handlers, picture: Path, truth: Path) -> None:
+    shown = compared(handlers, picture, truth)[0]
+    clean = shown.comparison
+    found = breaking_points(clean, {one.name: handlers.predictors[one.name] for one in clean.results}, ("brightness",))
+    assert found == {"brightness": {"skin-plain": None, "skin-cbam": None}}  # 255 - 100 is still above a half
+    brighter = disturb(clean, handlers.predictors, {"brightness": 140})
+    assert [one.mask.all() for one in brighter.results] == [True, True]
+    table, _ = handlers.breaking(shown)
+    assert "at none tried" in table
+    assert [line.split(" (")[0] for line in table.splitlines()[2:6]] == [
+        "| Gaussian noise", "| Blur", "| Brightness", "| JPEG",
+    ]  # fmt: skip
+
+
+def test_model_that_breaks_is_entered_at_its_severity() -> None:
+    """Red is 160: 100, 60 and 30 grey levels less fall below a half from 60 on, at 40 to lose."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[16:48, 16:48, 0] = 160
+    models = {"red": Predictor(Colour(0), size=64)}
+    clean = compare(pixels, models, (pixels[..., 0] > 0).astype(np.uint8) * 255)
+    assert breaking_points(clean, models, ("brightness",)) == {"brightness": {"red": -60}}
+    without = compare(pixels, models)
+    assert breaking_points(without, models, ("brightness",)) == {"brightness": {"red": -60}}
+    lost = cost(without, disturb(without, models, {"brightness": -60}))
+    assert lost.startswith("Dice with its own undisturbed mask: red 1.000 → 0.000.")
+
+
+def test_cost_without_a_defined_dice_is_said_in_words() -> None:
+    models = {"red": Predictor(Colour(0), size=64)}
+    clean = compare(np.zeros((64, 64, 3), np.uint8), models)
+    assert "not defined" in cost(clean, disturb(clean, models, {"brightness": 10}))
+
+
+def test_zip_of_a_disturbed_picture_says_so(handlers: Handlers, picture: Path, truth: Path) -> None:
+    shown = handlers.compare(Shown(), picture, truth, BOTH, 0.5, 20, 0, 0, 100)[0]
+    with zipfile.ZipFile(handlers.pack(shown).value["path"]) as archive:
+        assert json.loads(archive.read("disturbed.json"))["severities"]["noise"] == 20
+        with archive.open("disturbed.png") as file:
+            assert (np.array(Image.open(file)) == shown.comparison.image).all()
+
+
+def test_all_models_of_the_task_stand_in_one_table(picture: Path, truth: Path) -> None:
+    names = ["skin-blue", "skin-plain", "skin-cbam", "steel-plain"]
+    channels = [2, 0, 1, 0]
+    handlers = Handlers({n: Predictor(Colour(c), size=96) for n, c in zip(names, channels, strict=True)})
+    shown = compared(handlers, picture, truth, ["skin-cbam", "skin-blue"])[0]
+    table, words = handlers.every_model(shown)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert [row[0] for row in rows[2:]] == ["skin-plain", "skin-cbam", "skin-blue"]  # best first; steel is another task
+    assert [row[1] for row in rows[2:]] == ["1.000", "0.750", "0.000"]
+    assert rows[4][5] == "not defined"  # the blue model found nothing, so there is no border distance
+    assert rows[0][1:6] == ["Dice", "IoU", "Precision", "Recall", "Border distance HD95, px"]
+    assert words == "Done: 3 models in one table."
+    without, _ = handlers.every_model(compared(handlers, picture, None)[0])
+    assert without.count("no mask") == 3 * 5
+
+
+def test_image_slider_has_two_pictures_whatever_the_view(handlers: Handlers, picture: Path, truth: Path) -> None:
+    shown = compared(handlers, picture, truth)[0]
+    for view, names in (("error", ["skin-plain", "skin-cbam"]), ("agreement", ["the picture", "skin-cbam"])):
+        *_, caption, slide, _ = handlers.look(shown, view, None, 0.6)
+        assert all(plain(name) in caption for name in names)
+        assert len(slide.value) == 2
 
 
 def test_expired_result_is_said_in_words(handlers: Handlers) -> None:

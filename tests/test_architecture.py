@@ -18,21 +18,24 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"images", "config", "settings", "stats", "blocks", "devices", "palette", "sealed", "style"},
     {"models", "losses", "metrics", "data", "augmentation", "corruptions"},
     {"checkpoint"},
-    {"inference", "export"},
+    {"exported", "tiles"},
+    {"inference"},
+    {"export"},
     {"evaluation", "explain", "batches", "history"},
     {"runs", "cards", "packing", "verdicts"},  # beside training and comparison: the part of each that stands alone
     {"resume", "records"},
     {"training", "comparison", "robustness"},
     {"experiments"},
     {"papers", "plots", "charts", "teach", "serving", "ablation"},
-    {"effects", "previews"},
+    {"effects", "disturbed", "previews"},
     {"shown"},  # from here on the page, from the inside to the outside
     {"handlers"},
     {"page"},
     {"commands"},
     {"cli"},
 ]
-HEAVY = ["cv2", "gradio", "matplotlib", "segmentation_models_pytorch", "tensorboard", "torchvision"]
+HEAVY = ["cv2", "gradio", "matplotlib", "onnx", "onnxruntime", "segmentation_models_pytorch", "tensorboard"]
+HEAVY += ["torchvision"]
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "core", "misc", "shared", "tools"}
 
 
