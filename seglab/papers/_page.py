@@ -1,7 +1,7 @@
 """The result of a reproduction as a page of Markdown."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from seglab.papers._outcome import Measured, Reproduction, Run
 from seglab.stats import Difference, holm
@@ -52,12 +52,13 @@ def _reported(result: Reproduction) -> list[str]:
         ]
     heads = ["row", "number", "printed", "measured", f"95 % interval, {n} pictures", "seeds", "measured as"]
     copied = {row.label for row in result.rows if row.copied}
+    trained = {run.label for run in result.runs if not run.failed}
     cells = []
     for one in result.table():
         printed = "not in the paper" if one.printed is None else f"{one.printed:.4g}"
         note = " (copied from another paper)" if one.label in copied else ""
         cells.append(
-            [one.label, one.word, printed + note, _value(one.value), _interval(one), _spread(one), f"`{one.name}`"]
+            [one.label, one.word, printed + note, _value(one, trained), _interval(one), _spread(one), f"`{one.name}`"]
         )
     return lines + _table(heads, cells) + _failures(result.runs)
 
@@ -170,8 +171,11 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return lines + ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
 
 
-def _value(value: float) -> str:
-    return "failed" if math.isnan(value) else f"{value:.4f}"
+def _value(one: Measured, trained: Collection[str]) -> str:
+    """A measured number; why there is none, if there is none."""
+    if one.label not in trained:
+        return "failed"
+    return "not defined" if math.isnan(one.value) else f"{one.value:.4f}"
 
 
 def _interval(one: Measured) -> str:

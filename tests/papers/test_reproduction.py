@@ -399,3 +399,12 @@ def test_the_command_lists_papers(capsys):
 
 def test_stand_ins_have_no_small_form_of_their_own():
     assert not set(STAND_IN) & set(SMALL)
+
+
+def test_a_number_that_is_not_defined_is_not_a_failed_run():
+    from seglab.papers import _page
+    from seglab.papers._outcome import Measured
+
+    one = Measured("U-Net", "Precision", "precision_pooled", 0.85, float("nan"), float("nan"), float("nan"), (1.0,))
+    assert _page._value(one, {"U-Net"}) == "not defined"
+    assert _page._value(one, set()) == "failed"
