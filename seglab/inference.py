@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from seglab.checkpoint import Description, load_model, load_run
 from seglab.contract import PADDING_GREY
+from seglab.exported import load_exported
 from seglab.images import read_image
+from seglab.tiles import blended, orientations
 
 __all__ = ["Box", "Prediction", "Predictor", "letterbox", "restore", "to_batch", "to_probs"]
 
@@ -103,9 +105,12 @@ class Predictor:
         size: Side of the letterbox in pixels, the one it was trained with.
         classes: Class names, the background first.
         description: What the checkpoint says of itself, if it came from one.
+        tile: For large pictures: the side in pixels of the pictures that the model was trained on. A larger picture
+            is answered in overlapping tiles of this side, blended, each letterboxed to `size`. None: as a whole.
+        tta: Mean of the probabilities in all eight orientations (four rotations, each also mirrored).
 
     Raises:
-        ValueError: If `size` is below 32, or the class names are not as many as the model's classes.
+        ValueError: If `size` or `tile` is below 32, or the class names are not as many as the model's classes.
 
     Example:
         >>> from seglab.models import build_model
@@ -122,9 +127,14 @@ class Predictor:
         size: int = 256,
         classes: tuple[str, ...] | None = None,
         description: Description | None = None,
+        tile: int | None = None,
+        tta: bool = False,
     ) -> None:
         if size < 32:
             raise ValueError(f"size must be at least 32; got {size}.")
+        if tile is not None and tile < 32:
+            raise ValueError(f"tile must be at least 32 pixels; got {tile}.")
+        self.tile, self.tta = tile, tta
         # One memory order, the one training has: another gives other last bits.
         self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.size = size
@@ -134,18 +144,27 @@ class Predictor:
             raise ValueError(f"classes must name {max(2, self.num_classes)} classes; got {self.classes}.")
         self.description = description
         self.name = description.title if description else str(getattr(model, "name", type(model).__name__))
+        self.name += " + tiles" * (tile is not None) + " + TTA" * tta  # scores of another way to answer
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu") -> "Predictor":
-        """Predictor of a checkpoint file, or of the best checkpoint of a run folder.
+    def load(cls, path: str | Path, *, device: str = "cpu", tile: int | None = None, tta: bool = False) -> "Predictor":
+        """Predictor of a checkpoint, of the best checkpoint of a run folder, or of a file of `seglab.export.to_onnx`.
+
+        Args:
+            path: A `.safetensors` file, a folder, or an `.onnx` file.
+            device: Where it runs; an ONNX file runs on the CPU.
+            tile: As `Predictor`; 0 is the model's own size: the pictures' pixels as they are.
+            tta: As `Predictor`.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is not a whole seglab checkpoint.
+            ImportError: If an ONNX file is given and the onnx extra is not installed.
+            ValueError: If it is not a whole seglab model, or the device is not the CPU and the file is ONNX.
         """
-        path = Path(path)
-        model, description = load_run(path) if path.is_dir() else load_model(path)
-        return cls(model.to(device), size=description.size, classes=description.classes, description=description)
+        model, description = _read(Path(path), device)
+        tile = description.size if tile == 0 else tile
+        classes = description.classes
+        return cls(model, size=description.size, classes=classes, description=description, tile=tile, tta=tta)
 
     def __call__(self, image: Any, *, threshold: float = 0.5) -> Prediction:
         """Mask and probabilities of one picture.
@@ -162,8 +181,18 @@ class Predictor:
 
     def probs(self, image: np.ndarray) -> np.ndarray:
         """Probabilities (K, H, W) float32 of an RGB picture (H, W, 3) uint8 at its own size."""
+        if self.tile is not None and max(image.shape[:2]) > self.tile:
+            return blended(image, self.tile, self._whole)
+        return self._whole(image)
+
+    def _whole(self, image: np.ndarray) -> np.ndarray:
+        """Probabilities (K, H, W) of a picture that the model sees at once."""
         batch, box = self.prepare(image)
-        return self.restore(to_probs(self.forward(batch))[0].numpy(), box)
+        if not self.tta:
+            return self.restore(to_probs(self.forward(batch))[0].numpy(), box)
+        # One after the other: eight at once would need eight times the memory.
+        views = [back(to_probs(self.forward(turned.contiguous()))) for turned, back in orientations(batch)]
+        return self.restore(torch.stack(views).mean(dim=0)[0].numpy(), box)
 
     def prepare(self, image: np.ndarray) -> tuple[Tensor, Box]:
         """A picture (H, W, 3) uint8 as what the model sees, (1, 3, S, S) float in [0, 1], and the way back."""
@@ -218,6 +247,16 @@ def to_probs(logits: Tensor) -> Tensor:
         tensor([0.5000, 0.5000])
     """
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+def _read(path: Path, device: str) -> tuple[nn.Module, Description]:
+    """The model of a file or folder on its device, and what it says of itself."""
+    if path.suffix.lower() == ".onnx" and not path.is_dir():
+        if device != "cpu":
+            raise ValueError(f"device must be cpu for an ONNX file; got {device}.")
+        return load_exported(path)
+    model, description = load_run(path) if path.is_dir() else load_model(path)
+    return model.to(device), description
 
 
 def _default_classes(num_classes: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seglab.contract import PADDING_GREY
 from seglab.explain._maps import Recorder, gates_of, owner_of, stage_names, stage_rank, twin
+from seglab.exported import require_layers
 from seglab.inference import Box, Predictor
 
 __all__ = ["KINDS", "Gate", "Switch", "find_gates", "inside", "replaced"]
@@ -32,8 +33,9 @@ def find_gates(predictor: Predictor) -> tuple[Gate, ...]:
     """Every gate that a prediction passes, in the order encoder, bottleneck, skip, decoder, channel before spatial.
 
     Raises:
-        ValueError: If the model has none.
+        ValueError: If the model has none, or is an exported ONNX file.
     """
+    require_layers(predictor)
     recorder, side = Recorder(predictor), predictor.size
     if recorder.predictor is predictor:
         raise ValueError(

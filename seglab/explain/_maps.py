@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seglab.blocks import CBAM, AttentionMap, ChannelAttention
 from seglab.contract import IGNORE_INDEX
+from seglab.exported import require_layers
 from seglab.images import read_image
 from seglab.palette import CORRECT, EXTRA, MISSED
 
@@ -83,6 +84,8 @@ class Recorder:
         """Gates of the picture (H, W, 3) uint8 that was predicted last, by stage; see `attention_maps`."""
         if not self.gates:
             return {}
+        if self.predictor.tta or self.predictor.tile is not None:  # the last pass saw a part, or a turned picture
+            self.predictor.forward(self.predictor.prepare(image)[0])
         model, (batch, box) = self.predictor.model, self.predictor.prepare(image)
         back, side = partial(self.predictor.restore, box=box), padded_side(model, batch.shape[-1])
         stages: dict[str, StageAttention] = {}
@@ -116,6 +119,7 @@ def attention_maps(predictor: Any, image: Any) -> dict[str, StageAttention]:
 
     Raises:
         ImageError: If the picture cannot be read.
+        ValueError: If the model is an exported ONNX file.
 
     Example:
         >>> from seglab import Predictor, build_model
@@ -127,6 +131,7 @@ def attention_maps(predictor: Any, image: Any) -> dict[str, StageAttention]:
     Reference:
         S. Woo et al., "CBAM", ECCV 2018, eq. 2 and 3.
     """
+    require_layers(predictor)
     recorder, pixels = Recorder(predictor), read_image(image)
     if recorder.predictor is predictor:  # nothing to record
         return {}
