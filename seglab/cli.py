@@ -87,10 +87,11 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
 
     sub = command(evaluate, "score a model on test pictures")
     _add_data(sub, "folders, then settings such as data.seed=1")
-    sub.add_argument("--model", required=True, help="checkpoint or run folder")
+    sub.add_argument("--model", required=True, help="checkpoint, run folder or exported ONNX file")
     sub.add_argument("--part", choices=("train", "val", "test"), default="test")
     sub.add_argument("--out", help="report file: .json, .csv, .md, or .png for the bars of every class")
     sub.add_argument("--pixel-size-mm", type=float, help="side of a pixel; distances are then given in mm too")
+    _add_ways(sub)
 
     _add_model_commands(command)
     _add_explain(command)
@@ -99,6 +100,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     _add_data_commands(command)
     _add_app(command)
     return parser, dict(commands.choices)
+
+
+def _add_ways(sub: argparse.ArgumentParser) -> None:
+    """The arguments that say how a picture is answered."""
+    help_text = "answer larger pictures in blended tiles of this side (default: the model's own size)"
+    sub.add_argument("--tile", type=int, nargs="?", const=0, metavar="PIXELS", help=help_text)
+    sub.add_argument("--tta", action="store_true", help="mean of the answers in eight orientations")
 
 
 def _add_explain(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -135,12 +143,13 @@ def _add_model_commands(command: Callable[..., argparse.ArgumentParser]) -> None
     """The subcommands that take trained models."""
     sub = command(predict, "write masks of pictures and folders")
     sub.add_argument("input", nargs="+", help="pictures and folders of pictures")
-    sub.add_argument("--model", required=True, help="checkpoint or run folder")
+    sub.add_argument("--model", required=True, help="checkpoint, run folder or exported ONNX file")
     sub.add_argument("--out", required=True, help="folder for the masks")
     sub.add_argument("--threshold", type=float, default=0.5, help="for two classes (default: 0.5)")
+    _add_ways(sub)
 
     sub = command(compare, "compare models on a test set or on one picture")
-    sub.add_argument("models", nargs="+", help="two or more checkpoints or run folders")
+    sub.add_argument("models", nargs="+", help="two or more checkpoints, run folders or ONNX files")
     sub.add_argument("--data", nargs="+", default=[], help="folders whose test parts are scored, data.NAME=VALUE")
     sub.add_argument("--dataset", default="folder", help="its layout (default: folder)")
     sub.add_argument("--image", help="one picture")
@@ -153,9 +162,9 @@ def _add_model_commands(command: Callable[..., argparse.ArgumentParser]) -> None
     sub = command(list_, "list models, losses, datasets and papers")
     sub.add_argument("kind", nargs="?", choices=("models", "losses", "datasets", "papers"))
 
-    sub = command(export, "write a trained model in half precision, with its card")
+    sub = command(export, "write a trained model in half precision with its card, or as ONNX")
     sub.add_argument("--model", required=True, help="checkpoint or run folder")
-    sub.add_argument("--to", required=True, help=".safetensors file to write")
+    sub.add_argument("--to", required=True, help=".safetensors file to write, or .onnx (extra: onnx)")
     sub.add_argument("--test", nargs="+", default=[], metavar="FOLDER", help="data to score for the card, data.seed=1")
     sub.add_argument("--dataset", default="folder", help="their layout (default: folder)")
 
@@ -184,7 +193,7 @@ def _add_data(sub: argparse.ArgumentParser, text: str) -> None:
 def _add_app(command: Callable[..., argparse.ArgumentParser]) -> None:
     """The subcommand that opens the app."""
     sub = command(app, "open the browser app")
-    sub.add_argument("--models", nargs="+", metavar="FILE", default=[], help="your own checkpoints, beside the shipped")
+    sub.add_argument("--models", nargs="+", metavar="FILE", default=[], help="your own, beside the shipped")
     sub.add_argument("--port", type=int, default=7860, help="on this computer only (default: 7860)")
 
 

@@ -237,7 +237,7 @@ def test_export_writes_half_precision_and_a_card(run, tmp_path, capsys):
     card = target.with_suffix(".md").read_text()
     assert "not a medical device" in card
     assert "seglab train unet bce_dice" in card
-    assert "must end in .safetensors" in complaint(capsys, "export", "--model", run, "--to", tmp_path / "small.onnx")
+    assert "must end in .safetensors" in complaint(capsys, "export", "--model", run, "--to", tmp_path / "small.pt")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])

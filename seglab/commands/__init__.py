@@ -89,7 +89,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     knobs = values_of(settings.pop("data", []))
     if settings:
         raise ValueError(f"settings of evaluate must start with data.; got {next(iter(settings.values()))[0]}.")
-    predictor = seglab.Predictor.load(arguments.model)
+    predictor = seglab.Predictor.load(arguments.model, tile=arguments.tile, tta=arguments.tta)
     splits = load_roots(roots, arguments.dataset, knobs)
     data = getattr(splits, arguments.part)
     out = Path(arguments.out) if arguments.out else None
@@ -115,7 +115,7 @@ def predict(arguments: argparse.Namespace) -> int:
     import seglab
     from seglab.images import ImageError, write_mask
 
-    predictor = seglab.Predictor.load(arguments.model)
+    predictor = seglab.Predictor.load(arguments.model, tile=arguments.tile, tta=arguments.tta)
     out = Path(arguments.out)
     jobs = _jobs(arguments.input, out)
     if not 0 < arguments.threshold < 1:
@@ -239,11 +239,14 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write a trained model in half precision, with a card that says what it is and what it scored."""
+    """Write a trained model in half precision, with a card that says what it is and what it scored; or as ONNX."""
     import seglab
     from seglab.cards import publish, scores_of
     from seglab.data._roots import load_roots
 
+    target = Path(arguments.to)
+    if target.suffix not in {".safetensors", ".onnx"}:
+        raise ValueError(f"target must end in .safetensors or .onnx; got {target.name}.")
     scores = []
     if arguments.test:
         predictor = seglab.Predictor.load(arguments.model)
@@ -252,8 +255,13 @@ def export(arguments: argparse.Namespace) -> int:
         for root in roots:
             splits = load_roots([root], arguments.dataset, knobs)
             scores.append(scores_of(seglab.evaluate(predictor, splits.test), Path(root.rpartition(":")[2]).name))
-    publish(Path(arguments.model), Path(arguments.to), scores=scores)
-    print(f"{arguments.to} and {Path(arguments.to).with_suffix('.md')}")
+    if target.suffix == ".onnx":
+        from seglab.export import to_onnx
+
+        print(to_onnx(arguments.model, target, scores=scores))
+        return 0
+    publish(Path(arguments.model), target, scores=scores)
+    print(f"{target} and {target.with_suffix('.md')}")
     return 0
 
 
