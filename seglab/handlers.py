@@ -22,6 +22,7 @@ from seglab.contract import IGNORE_INDEX
 from seglab.disturbed import KINDS, LOSS, breaking_points, disturb, in_words, is_none, note_in_zip, points_table
 from seglab.images import ImageError, mask_values, read_image, write_mask, write_png
 from seglab.inference import Predictor
+from seglab.series import run_series, series_table
 from seglab.shown import MAX_MODELS, VIEW_NAMES, Shown, every_model, plain
 
 __all__ = ["EXAMPLES", "Example", "Handlers", "speaking"]
@@ -210,6 +211,27 @@ class Handlers:
             results += replace(found, truth=comparison.truth).at(comparison.threshold).results
         table = every_model(replace(comparison, results=results))
         return table, f"Done: {len(results)} models in one table."
+
+    def series(
+        self,
+        files: list[Path] | None,
+        names: Sequence[str] | None,
+        threshold: float,
+        order: str,
+        progress: Any = PROGRESS,
+    ) -> list[Any]:
+        """Many pictures: their entries, the table, the ZIP."""
+        models = {self.titles[name]: self.predictors[name] for name in self._chosen(names)}
+        path = serving.new_folder() / "seglab-pictures.zip"
+
+        def on_picture(done: int, total: int, name: str) -> None:
+            if progress is not None:
+                progress((done, total), desc=f"{name}, picture {done + 1} of {total}")
+
+        entries = run_series(files or [], models, threshold, path, on_picture)
+        bad = sum(bool(one.problem) for one in entries)
+        said = f"Done: {len(entries)} pictures" + (f", {bad} of them could not be read." if bad else ".")
+        return [entries, series_table(entries, order), gr.DownloadButton(value=str(path), interactive=True), said]
 
     @staticmethod
     def look(shown: Shown, view: str | None, stage: str | None, opacity: float) -> list[Any]:

@@ -20,6 +20,7 @@ from seglab.corruptions import find_corruption
 from seglab.disturbed import KINDS
 from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.inference import Predictor
+from seglab.series import MAX_PICTURES, ORDERS, Entry, series_table
 from seglab.shown import MAX_MODELS, Shown
 from seglab.style import CSS, HEAD, theme
 
@@ -34,6 +35,8 @@ Train one: `seglab train unet bce_dice DATA --out runs/first`. Then start the ap
 `python app.py --models runs/first/best.safetensors`. Trained models in `assets/models/` are found by themselves."""
 FOOT = """Example pictures are generated, not photographs. One picture is no evidence: compare models on a test set with
 `seglab compare`. For whole folders use `seglab predict`; it gives the same masks. Programs can call `/compare`."""
+MANY = f"""Up to {MAX_PICTURES} pictures, 20 MB together; for more use `seglab predict`. The models and the threshold
+chosen above hold. `NAME_mask.png` or a labelme `NAME.json` is taken as the true mask of `NAME`."""
 FORMATS = "JPEG, PNG, WebP, BMP or TIFF, up to 20 MB and 40 megapixels, for example 8000 × 5000."
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 LATEST: dict[str, Any] = {"trigger_mode": "always_last"}  # while a slider moves, only its last place counts
@@ -71,6 +74,8 @@ def _layout(handlers: Handlers) -> SimpleNamespace:
             _inputs(ui, handlers)
         with gr.Column(scale=2, min_width=320):
             _outputs(ui)
+    with gr.Accordion("Many pictures at once", open=False, elem_id="many"):
+        _series(ui)
     return ui
 
 
@@ -110,6 +115,18 @@ def _outputs(ui: SimpleNamespace) -> None:
         ui.every = gr.Button("All models of this task in one table", size="sm")
         ui.everyone = gr.Markdown("", elem_id="everyone", elem_classes="scroll")
         ui.download = gr.DownloadButton("Download all (ZIP)", elem_id="download", interactive=False)
+
+
+def _series(ui: SimpleNamespace) -> None:
+    """Many pictures: files, order, table, ZIP. Models and threshold are those of the left column."""
+    gr.Markdown(MANY, elem_classes="small")
+    files = gr.File(label="Pictures and their masks", file_count="multiple", elem_id="files", height=160)
+    ui.files = serving.guard(files, "picture")
+    ui.order = gr.Radio(list(ORDERS), value=ORDERS[0], label="Order")
+    ui.run_series = gr.Button("Compare on all pictures", variant="primary")
+    ui.entries = gr.State([], time_to_live=serving.KEPT_SECONDS)
+    ui.series = gr.Markdown("", elem_id="series", elem_classes="scroll")
+    ui.series_zip = gr.DownloadButton("Download table (CSV) and masks (ZIP)", interactive=False, elem_id="series-zip")
 
 
 def _slot(number: int) -> list[Any]:
@@ -181,7 +198,10 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
         pack(on(slider.input, handlers.disturb, [ui.state, *ui.severities], result, **MODEL, **LATEST))
     on(ui.breaking.click, handlers.breaking, ui.state, [ui.points, ui.status], **MODEL)
     on(ui.every.click, handlers.every_model, ui.state, [ui.everyone, ui.status], **MODEL)
+    many = [ui.files, ui.models, ui.threshold, ui.order]
+    on(ui.run_series.click, handlers.series, many, [ui.entries, ui.series, ui.series_zip, ui.status], **MODEL)
     quiet = {"show_progress": "hidden", **LATEST, **PRIVATE}
+    ui.order.input(_in_order, [ui.entries, ui.order], ui.series, **quiet)
     ui.divider.input(_move_divider, ui.divider, ui.slide[1], **quiet)
     starts = [(index, button.click) for index, button in ui.examples]
     for index, event in [*starts, *[(index, blocks.load) for index, _ in starts[:1]]]:
@@ -191,6 +211,11 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
 def _move_divider(percent: float) -> Any:
     """The divider, where a key or a finger has put it."""
     return gr.ImageSlider(slider_position=percent)
+
+
+def _in_order(entries: list[Entry], order: str) -> str:
+    """The table of many pictures in another order; nothing before there is one."""
+    return series_table(entries, order) if entries else ""
 
 
 def _endpoint(handlers: Handlers) -> None:

@@ -125,7 +125,7 @@ def guard(component: Any, what: str) -> Any:
     that visitor, so handlers give guarded components plain values only.
 
     Args:
-        component: A `gr.Image` or `gr.File` for one file.
+        component: A `gr.Image`, or a `gr.File` for one file or many.
         what: The word for it in messages.
 
     Returns:
@@ -133,9 +133,11 @@ def guard(component: Any, what: str) -> Any:
     """
     move = component.async_move_resource_to_block_cache
 
-    def preprocess(payload: Any) -> Path | None:
+    def preprocess(payload: Any) -> Path | list[Path | None] | None:
         if payload is None:
             return None
+        if isinstance(getattr(payload, "root", None), list):
+            return [one for file in payload.root if isinstance(one := preprocess(file), Path)]
         try:
             return uploaded(getattr(payload, "path", None), what)
         except ImageError as error:
@@ -285,8 +287,9 @@ def _raw_headers() -> list[tuple[bytes, bytes]]:
 
 
 def find_models() -> list[Path]:
-    """The shipped models by task, those without attention first; none in an installation without the repository."""
-    files = (Path(__file__).parents[1] / "assets" / "models").glob("*.safetensors")
+    """The shipped models by task, those without attention first."""
+    inside, beside = Path(__file__).parent / "_assets", Path(__file__).parents[1] / "assets" / "models"
+    files = (inside if inside.is_dir() else beside).glob("*.safetensors")  # inside in a wheel, beside in a repository
     return sorted(
         files, key=lambda file: (file.stem.split("-")[0], "cbam" in file.stem, "plain" not in file.stem, file.stem)
     )

@@ -52,7 +52,7 @@ const start = () => {
   const spoken = Object.assign(document.createElement('div'), {id: 'spoken'});
   spoken.setAttribute('role', 'status');
   document.body.append(spoken);
-  const names = {picture: 'Picture', truth: 'True mask'};
+  const names = {picture: 'Picture', truth: 'True mask', files: 'Pictures and masks'};
   const tidy = () => {
     const live = document.querySelector('#live .prose');
     const text = live ? live.textContent.trim() : '';

@@ -1,6 +1,8 @@
 """The page's handlers and the server around it, without a server."""
 
 import asyncio
+import csv
+import io
 import json
 import stat
 import subprocess
@@ -29,6 +31,7 @@ from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.images import ImageError
 from seglab.inference import Predictor
 from seglab.previews import screen_size
+from seglab.series import ORDERS, pair_up, series_table
 from seglab.shown import Shown, plain
 
 
@@ -263,6 +266,60 @@ def test_image_slider_has_two_pictures_whatever_the_view(handlers: Handlers, pic
         *_, caption, slide, _ = handlers.look(shown, view, None, 0.6)
         assert all(plain(name) in caption for name in names)
         assert len(slide.value) == 2
+
+
+def test_many_pictures_worst_first(handlers: Handlers, picture: Path, truth: Path, tmp_path: Path) -> None:
+    off = save(tmp_path / "b_off.png", np.roll(np.array(Image.open(picture)), 16, axis=1))
+    off_mask = save(tmp_path / "b_off_mask.png", np.array(Image.open(truth)))
+    bad = tmp_path / "a_bad.png"
+    bad.write_bytes(picture.read_bytes()[:100])
+    entries, table, button, words = handlers.series([picture, truth, off, off_mask, bad], BOTH, 0.5, ORDERS[0])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.replace("\\", "").splitlines()]
+    assert rows[0] == ["Picture", "Dice: skin-plain", "Dice: skin-cbam"]
+    assert rows[2:4] == [
+        ["b_off.png", "0.500", "0.250"],
+        ["lesion.png", "1.000", "0.750"],
+    ]  # 16 and 24 of 32 columns off
+    assert rows[4][0] == "a_bad.png"
+    assert "damaged or cut short" in rows[4][1]
+    assert words == "Done: 3 pictures, 1 of them could not be read."
+    by_name = [line.split(" |")[0] for line in series_table(entries, ORDERS[2]).splitlines()[2:]]
+    assert by_name == ["| a\\_bad.png", "| b\\_off.png", "| lesion.png"]
+    with zipfile.ZipFile(button.value["path"]) as archive:
+        lines = list(csv.DictReader(archive.read("results.csv").decode().splitlines()))
+        assert [line["dice"] for line in lines] == ["", "0.5", "0.25", "1.0", "0.75"]
+        mask = np.array(Image.open(io.BytesIO(archive.read("model1/lesion.png"))))
+    assert (mask == np.array(Image.open(truth))).all()
+
+
+def test_many_pictures_without_masks_show_areas(handlers: Handlers, picture: Path) -> None:
+    _, table, *_ = handlers.series([picture], BOTH, 0.5, ORDERS[1])
+    assert "Area, %: skin-plain" in table
+    assert "16.67" in table  # 32 * 32 of 64 * 96 pixels
+
+
+def test_odd_series_are_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="Choose 1 to 50 pictures; 0 are chosen"):
+        pair_up([])
+    with pytest.raises(ImageError, match="Two pictures are named a"):
+        pair_up([tmp_path / "a.png", tmp_path / "a.jpg"])
+    with pytest.raises(ImageError, match="b_mask.png is a mask without its picture"):
+        pair_up([tmp_path / "a.png", tmp_path / "b_mask.png"])
+    with pytest.raises(ValueError, match="order must be one of Worst"):
+        series_table([], "best")
+    pairs = pair_up([tmp_path / "a.png", tmp_path / "b.png", tmp_path / "b.json"])
+    assert pairs == [(tmp_path / "a.png", None), (tmp_path / "b.png", tmp_path / "b.json")]
+
+
+def test_guard_passes_on_many_uploads(picture: Path) -> None:
+    serving.prepare()
+    guarded = serving.guard(gr.File(file_count="multiple"), "picture")
+    folder = serving.private_folder() / ("1" * 64)
+    folder.mkdir(exist_ok=True)
+    mine = save(folder / "a.png", np.zeros((20, 20), np.uint8))
+    assert guarded.preprocess(SimpleNamespace(root=[payload(mine), payload(mine)])) == [mine, mine]
+    with pytest.raises(gr.Error, match="must be uploaded"):
+        guarded.preprocess(SimpleNamespace(root=[payload(mine), payload(picture)]))
 
 
 def test_expired_result_is_said_in_words(handlers: Handlers) -> None:

@@ -219,6 +219,53 @@ def test_views_threshold_and_examples_follow_the_clicks(page: Any, files: dict[s
     assert page.get_by_role("radio", name="Steel defect").is_checked()
 
 
+def test_disturbance_is_said_and_shown(page: Any, files: dict[str, Path]) -> None:
+    compare(page, files)
+    before = pixels(page, "#out_0 img")
+    page.get_by_role("button", name="Disturb the picture").click()
+    noise = page.locator("#disturb input[type=range]").first
+    noise.focus()
+    page.keyboard.press("PageUp")
+    status(page, "Disturbed: Gaussian noise")
+    page.locator("#verdict").filter(has_text="Dice: skin-plain 1.000 →").wait_for()
+    assert (pixels(page, "#out_0 img") != before).any()
+    page.get_by_role("button", name="All models of this task in one table").click()
+    status(page, "Done: 2 models in one table")
+    assert page.locator("#everyone tbody tr").count() == 2
+    assert page.get_by_role("region", name="All models").count() == 1
+    shoot(page, "disturbed")
+
+
+def test_image_slider_moves_by_keys(page: Any) -> None:
+    page.get_by_role("button", name="Slide between two pictures").click()
+    page.locator("#slide img").nth(1).wait_for()
+    assert all(page.locator("#slide img").nth(i).get_attribute("alt") for i in (0, 1))
+    cut = "document.querySelectorAll('#slide img')[1].style.clipPath.split(' ').pop()"  # of inset(0 0 0 60%)
+    near = f"aim => Math.abs(parseFloat({cut}) - aim) < 5"
+    page.wait_for_function(near, arg=50)
+    page.get_by_role("slider", name="Divider").focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(near, arg=70)
+
+
+def test_many_pictures_at_once(page: Any, files: dict[str, Path]) -> None:
+    page.get_by_role("button", name="Many pictures at once").click()
+    chosen = [files[name] for name in ("squares", "squares_mask", "broken")]
+    page.locator("#files input[type=file]").set_input_files(chosen)
+    page.locator("#files").filter(has_text="broken").wait_for()
+    page.get_by_role("button", name="Compare on all pictures").click()
+    status(page, "Done: 2 pictures, 1 of them could not be read.")
+    row = page.locator("#series tr", has_text="squares.png").inner_text()
+    assert re.findall(r"\d\.\d{3}", row) == ["1.000", "0.750"]
+    assert "damaged or cut short" in page.locator("#series").inner_text()
+    shoot(page, "many")
+    with page.expect_download() as caught:
+        page.locator("#series-zip:not([disabled])").click()
+    with zipfile.ZipFile(caught.value.path()) as archive:
+        assert "results.csv" in archive.namelist()
+
+
 def test_bad_files_are_named_at_upload(page: Any, files: dict[str, Path]) -> None:
     upload(page, "picture", files["broken"])
     status(page, "The picture file is damaged or cut short")

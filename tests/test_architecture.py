@@ -25,10 +25,11 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"runs", "cards", "packing", "verdicts"},  # beside training and comparison: the part of each that stands alone
     {"resume", "records"},
     {"training", "comparison", "robustness"},
-    {"experiments"},
+    {"experiments", "verification"},
     {"papers", "plots", "charts", "teach", "serving", "ablation"},
     {"effects", "disturbed", "previews"},
     {"shown"},  # from here on the page, from the inside to the outside
+    {"series"},
     {"handlers"},
     {"page"},
     {"commands"},
