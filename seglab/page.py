@@ -178,7 +178,8 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     def on(event: Any, handler: Any, inputs: Any, outputs: list[Any], guarded: int = 0, **more: Any) -> Any:
         # After an error, guarded inputs are emptied (with a plain value, see serving.guard); the rest stays as it is.
         blanks = [None] * guarded + [gr.skip()] * (len(outputs) - guarded - 1)
-        return event(speaking(handler, blanks), inputs, outputs, show_progress_on=ui.status, **PRIVATE, **more)
+        place = {"show_progress_on": ui.status, **PRIVATE, **more}
+        return event(speaking(handler, blanks), inputs, outputs, **place)
 
     def pack(done: Any) -> None:
         # Apart from the models' queue: the next comparison does not wait for the last one's ZIP.
@@ -199,7 +200,8 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     on(ui.breaking.click, handlers.breaking, ui.state, [ui.points, ui.status], **MODEL)
     on(ui.every.click, handlers.every_model, ui.state, [ui.everyone, ui.status], **MODEL)
     many = [ui.files, ui.models, ui.threshold, ui.order]
-    on(ui.run_series.click, handlers.series, many, [ui.entries, ui.series, ui.series_zip, ui.status], **MODEL)
+    on(ui.run_series.click, handlers.series, many, [ui.entries, ui.series, ui.series_zip, ui.status], **MODEL,
+       show_progress_on=[ui.status, ui.series])  # fmt: skip
     quiet = {"show_progress": "hidden", **LATEST, **PRIVATE}
     ui.order.input(_in_order, [ui.entries, ui.order], ui.series, **quiet)
     ui.divider.input(_move_divider, ui.divider, ui.slide[1], **quiet)
