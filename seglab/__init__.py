@@ -49,7 +49,19 @@ _HOMES = {
     "models": ("Segmenter", "build_model", "list_models"),
     "training": ("train",),
 }
-_MODULES = ("augmentation", "blocks", "charts", "explain", "images", "metrics", "papers", "plots", "stats", "teach", *_HOMES)
+_MODULES = (
+    "augmentation",
+    "blocks",
+    "charts",
+    "explain",
+    "images",
+    "metrics",
+    "papers",
+    "plots",
+    "stats",
+    "teach",
+    *_HOMES,
+)
 
 
 def __getattr__(name: str) -> object:
