@@ -12,20 +12,30 @@ PUBLISHED = 47_436
 WIDTHS_OF_BLOCKS = (16, 24, 32, 48, 64, 48, 32, 24, 16, 8)
 
 
-def test_parameters_are_the_published_number_less_those_without_effect() -> None:
-    never_used = 2 * 2 * sum(WIDTHS_OF_BLOCKS)  # scale and offset beside each of the two depthwise convolutions
-    cancelled = 2 * sum(WIDTHS_OF_BLOCKS)  # bias of each of the two linear layers
-    count = sum(p.numel() for p in build_model("ucmnet", 1).parameters())
-    assert (never_used, cancelled) == (1248, 624)
-    assert count == PUBLISHED - never_used - cancelled
+def test_parameters_are_the_published_number() -> None:
+    counts = [sum(p.numel() for p in build_model("ucmnet", 1, affine=affine).parameters()) for affine in (True, False)]
+    scale_and_offset = 2 * 2 * sum(WIDTHS_OF_BLOCKS)  # beside each of the two depthwise convolutions of a block
+    assert counts == [PUBLISHED, PUBLISHED - scale_and_offset]
+    assert scale_and_offset == 1248
 
 
-def test_published_bias_is_cancelled_by_the_norm_after_it() -> None:
+def test_scale_and_offset_start_without_effect_and_are_applied() -> None:
+    plain, scaled = UCMBlock(8, affine=False).double(), UCMBlock(8).double()
+    scaled.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.rand(2, 8, 5, 7, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(scaled(x), plain(x))
+        scaled.mix[1].weight.mul_(2)
+        before = F.instance_norm(scaled.mix[0](scaled.norm(x)))
+        torch.testing.assert_close(scaled.mix[1](scaled.mix[0](scaled.norm(x))), 2 * before)
+
+
+def test_bias_of_a_linear_layer_is_cancelled_by_the_norm_after_it() -> None:
     block = UCMBlock(8).double().eval()
-    linear, x = block.mix[0], torch.rand(2, 8, 5, 7, dtype=torch.float64)
+    x = torch.rand(2, 8, 5, 7, dtype=torch.float64)
     with torch.no_grad():
         expected = block(x)
-        linear.bias = nn.Parameter(torch.rand(8, dtype=torch.float64))
+        block.mix[0].bias.add_(torch.rand(8))
         torch.testing.assert_close(block(x), expected)
 
 
