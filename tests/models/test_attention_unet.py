@@ -8,20 +8,35 @@ from seglab.blocks import AttentionGate, AttentionMap
 from seglab.models import build_model
 
 
-def test_parameters_and_the_biases_that_normalisation_cancels_are_the_published_number() -> None:
+def test_parameters_are_the_published_number_with_the_biases_that_normalisation_cancels() -> None:
     with torch.device("meta"):  # counting needs no memory
-        model = build_model("attention_unet", 1)
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    cancelled = sum(conv.out_channels for conv in convolutions if conv.bias is None)
-    assert sum(p.numel() for p in model.parameters()) == 34_878_573 - cancelled
+        with_biases, without = (build_model("attention_unet", 1, biases=biases) for biases in (True, False))
+    cancelled = sum(
+        conv.out_channels for conv in without.modules() if isinstance(conv, nn.Conv2d) and conv.bias is None
+    )
+    counts = [sum(p.numel() for p in model.parameters()) for model in (with_biases, without)]
+    assert counts == [34_878_573, 34_878_573 - cancelled]
+    assert cancelled == 7812
+
+
+def test_biases_change_nothing_but_the_number_of_parameters() -> None:
+    torch.manual_seed(0)
+    net, image = build_model("attention_unet", 1, width=4, biases=False).train(), torch.rand(2, 3, 32, 32)
+    twin = build_model("attention_unet", 1, width=4).train()
+    twin.load_state_dict(net.state_dict(), strict=False)
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters():
+            if name not in dict(net.named_parameters()):
+                parameter.add_(torch.rand_like(parameter))
+        torch.testing.assert_close(twin(image), net(image), atol=1e-4, rtol=1e-4)
 
 
 def test_it_is_a_unet_with_four_gates() -> None:
     with torch.device("meta"):
         counts = [
-            sum(p.numel() for p in build_model(name, 1, upsampling=up).parameters())
+            sum(p.numel() for p in build_model(name, 1, upsampling=up, **knobs).parameters())
             for up in ("convolution", "transposed")
-            for name in ("unet", "attention_unet")
+            for name, knobs in (("unet", {}), ("attention_unet", {"biases": False}))
         ]
     gates = sum(c * c + 2 * c + c // 2 + 2 for c in (64, 128, 256, 512))
     assert counts[1] - counts[0] == counts[3] - counts[2] == gates
