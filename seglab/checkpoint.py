@@ -8,6 +8,7 @@ renamed.
 
 import hashlib
 import json
+import reprlib
 import shutil
 import struct
 import warnings
@@ -118,7 +119,8 @@ def load_model(path: str | Path) -> tuple[nn.Module, Description]:
             "Build it, then fill it with seglab.checkpoint.load_into(path, Segmenter(net))."
         )
     if description.model not in list_models():
-        raise ValueError(f"checkpoint {path} names the model {description.model!r}, which this version does not have.")
+        name = reprlib.repr(description.model)
+        raise ValueError(f"checkpoint {path} names the model {name}, which this version does not have.")
     if "weights" in description.knobs:  # a checkpoint must not make its reader open other files, or the network
         raise ValueError(f"checkpoint {path} must be complete; got one that asks for other weights.")
     # First without memory, so that a file cannot ask for a model much larger than itself.
@@ -229,7 +231,8 @@ def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> N
     wanted = model.state_dict()
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
-        raise ValueError(f"{what} must hold the model's tensors; missing {missing[:3]}, unknown {extra[:3]}.")
+        names = f"missing {missing[:3]}, unknown {extra[:3]}"[:300]
+        raise ValueError(f"{what} must hold the model's tensors; {names}.")
     for name, want in wanted.items():
         tensor = tensors[name]
         if tensor.shape != want.shape:

@@ -8,6 +8,7 @@ Images are RGB in [0, 1]; masks are class indices, IGNORE_INDEX where the class 
 logits, never from a flag: one channel is binary (sigmoid), more are exclusive classes (softmax).
 """
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -52,6 +53,6 @@ def require_name(kind: str, name: str, options: Iterable[str]) -> None:
     options = sorted(options)
     if name in options:
         return
-    close = get_close_matches(str(name), options, n=1)
+    close = get_close_matches(str(name)[:100], options, n=1)  # its time grows with the length
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"{kind} must be one of {', '.join(options)}; got {name!r}.{hint}")
+    raise ValueError(f"{kind} must be one of {', '.join(options)}; got {reprlib.repr(name)}.{hint}")

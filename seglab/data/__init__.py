@@ -7,6 +7,7 @@ has `.classes`. Nothing here is random: augmentation belongs to training, and sp
 import csv
 import hashlib
 import json
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -235,16 +236,21 @@ def groups_of(pairs: Sequence[Pair], table: Path) -> tuple[Pair, ...]:
     """The pairs with the groups of a CSV table with the columns `id` and `group`; unchanged without such a table."""
     if not table.is_file():
         return tuple(pairs)
-    with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark before UTF-8
-        rows = csv.DictReader(file)
-        columns = set(rows.fieldnames or ())
-        if "group" not in columns:
-            return tuple(pairs)
-        if "id" not in columns:
-            raise ValueError(f"table {table} must have the column id beside group; got {', '.join(sorted(columns))}.")
-        group = {row["id"]: row["group"] for row in rows if row["id"] and row["group"]}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark before UTF-8
+            rows = csv.DictReader(file)
+            columns, content = set(rows.fieldnames or ()), list(rows)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"table {table} must be CSV in UTF-8; got an error: {_line(error)}.") from None
+    if "group" not in columns:
+        return tuple(pairs)
+    if "id" not in columns:
+        there = " ".join(", ".join(sorted(columns)).split())[:200]
+        raise ValueError(f"table {table} must have the column id beside group; got {there}.")
+    group = {row["id"]: row["group"] for row in content if row["id"] and row["group"]}
     if group and not any(pair.name in group for pair in pairs):
-        raise ValueError(f"table {table} must name the pictures without their ending; got none, e.g. {min(group)!r}.")
+        example = reprlib.repr(min(group))
+        raise ValueError(f"table {table} must name the pictures without their ending; got none, e.g. {example}.")
     return tuple(pair._replace(group=group.get(pair.name, pair.name)) for pair in pairs)
 
 
@@ -313,8 +319,8 @@ def _read_split_file(file: Path, data: PairedFolder) -> list[list[str]]:
     """The three lists of names of a splits.json, checked against the pictures that are there."""
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"split file {file} must be JSON; got an error: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"split file {file} must be JSON; got an error: {_line(error)}.") from None
     if not isinstance(content, dict) or not all(
         isinstance(content.get(part), list) and all(isinstance(name, str) for name in content[part])
         for part in SPLIT_NAMES
@@ -325,7 +331,8 @@ def _read_split_file(file: Path, data: PairedFolder) -> list[list[str]]:
     for part in SPLIT_NAMES:
         for name in content[part]:
             if name not in known:
-                raise ValueError(f"split file {file} names {name!r} in {part}, which is not among the pictures.")
+                what = f"split file {file} names {reprlib.repr(name)} in {part}"
+                raise ValueError(f"{what}, which is not among the pictures.")
             if name in seen:
                 raise ValueError(f"split file {file} names {name!r} twice, in {seen[name]} and {part}.")
             seen[name] = part
@@ -351,6 +358,11 @@ def pictures_of(folder: Path) -> dict[str, Path]:
             )
         found[path.stem] = path
     return found
+
+
+def _line(error: BaseException) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _name_at(data: Dataset, index: int) -> str:

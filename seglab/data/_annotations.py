@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fill_polygon", "points_of", "read_object", "short", "whole_number"]
+__all__ = ["fill_polygon", "is_path", "points_of", "read_object", "short", "whole_number"]
 
 MAX_BYTES = 2**30  # COCO's own largest file is half of this
 Point = tuple[float, float]
@@ -124,6 +125,19 @@ def whole_number(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value) or value < 0:
         return None
     return int(value) if int(value) == value else None
+
+
+def is_path(value: object) -> bool:
+    r"""Whether a JSON value is text that can be the path of a file on this system.
+
+    Example:
+        >>> is_path("a/b.png"), is_path(""), is_path("a\0"), is_path("\ud800"), is_path(3)
+        (True, False, False, False, False)
+    """
+    try:
+        return isinstance(value, str) and bool(value) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # half of a character; JSON can spell it
+        return False
 
 
 def short(value: object) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seglab.contract import IGNORE_INDEX, Sample
-from seglab.data import Dataset, Joined, PairedFolder, Splits, _name_at
+from seglab.data import Dataset, Joined, PairedFolder, Splits, _line, _name_at
 from seglab.files import atomic_text
 
 __all__ = ["assign_folds", "fold_of", "read_folds", "write_folds"]
@@ -130,9 +130,9 @@ def read_folds(path: Path) -> dict[str, int]:
         ValueError: If the file is something else.
     """
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"folds file {path} must be JSON; got an error: {error}.") from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"folds file {path} must be JSON; got an error: {_line(error)}.") from None
     if not isinstance(content, dict) or not all(type(fold) is int and fold >= 0 for fold in content.values()):
         raise ValueError(f"folds file {path} must map names to folds from 0.")
     return content

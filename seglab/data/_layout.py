@@ -124,7 +124,7 @@ def split_official(parts: Mapping[str, PairedFolder], root: Path, *, seed: int =
         (3, 1, 'x')
     """
     parts = {part: data for part, data in parts.items() if len(data)}
-    _require_apart(parts)
+    _require_apart(parts, root)
     everything = replace(parts["train"], pairs=tuple(pair for data in parts.values() for pair in data.pairs))
     if (root / "splits.json").is_file():
         return one_set(everything, root, seed=seed, shares=shares)
@@ -152,15 +152,14 @@ def _grouped(data: PairedFolder, root: Path) -> PairedFolder:
     return replace(data, pairs=tuple(old if new.group == new.name else new for old, new in pairs))
 
 
-def _require_apart(parts: Mapping[str, PairedFolder]) -> None:
+def _require_apart(parts: Mapping[str, PairedFolder], root: Path) -> None:
     """No picture in two parts: it would be learned and reported."""
     seen: dict[str, str] = {}
     for part, data in parts.items():
         for pair in data.pairs:
             if pair.name in seen:
-                raise ValueError(
-                    f"picture {pair.name} must be in one part only; got it in {seen[pair.name]} and {part}."
-                )
+                where = f"{seen[pair.name]} and {part} of {root}"
+                raise ValueError(f"picture {pair.name} must be in one part only; got it in {where}.")
             seen[pair.name] = part
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from seglab.contract import IGNORE_INDEX, Sample
 from seglab.data import SPLIT_NAMES, Pair, PairedFolder, Splits
-from seglab.data._annotations import fill_polygon, points_of, read_object, short, whole_number
+from seglab.data._annotations import fill_polygon, is_path, points_of, read_object, short, whole_number
 from seglab.data._layout import SHARES, Shares, one_set, split_official
 
 __all__ = ["CocoFolder", "load", "run_lengths"]
@@ -196,9 +196,11 @@ def _read_part(file: Path, pictures: Path) -> CocoFolder:
 def _pair(record: dict[str, Any], file: Path, pictures: Path) -> Pair:
     """One picture; its name in the file must stay inside the picture folder."""
     name = _text(record, "file_name", file)
+    if not is_path(name):
+        raise ValueError(f"every file_name of {file} must be the name of a picture; got {short(name)}.")
     inside = pictures.resolve()
     path = (inside / name.replace("\\", "/")).resolve()
-    if "\0" in name or not path.is_relative_to(inside):
+    if not path.is_relative_to(inside):
         raise ValueError(f"file_name of a picture in {file} must stay inside {pictures}; got {short(name)}.")
     if not path.is_file():
         raise ValueError(f"picture {short(name)} of {file} must be in {pictures}; got no such file.")

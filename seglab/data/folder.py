@@ -8,6 +8,7 @@ source picture) on one side. `classes.txt`, one name a line with the background 
 from pathlib import Path
 
 from seglab.data import BINARY, PairedFolder, Splits, groups_of, pair_files, split_pairs
+from seglab.data._layout import read_lines
 
 
 def load(root: Path, *, seed: int = 0, shares: tuple[float, float, float] = (0.7, 0.15, 0.15)) -> Splits:
@@ -22,8 +23,7 @@ def load(root: Path, *, seed: int = 0, shares: tuple[float, float, float] = (0.7
         ValueError: If a picture lacks its mask, or the reverse; `seglab check-data` lists all such cases at once.
     """
     listing = root / "classes.txt"
-    classes = tuple(listing.read_text(encoding="utf-8-sig").split("\n")) if listing.is_file() else BINARY
-    classes = tuple(name.strip() for name in classes if name.strip())
+    classes = tuple(read_lines(listing)) if listing.is_file() else BINARY
     if len(classes) < 2:
         raise ValueError(f"{listing} must name at least two classes, the background first; got {len(classes)}.")
     pairs = groups_of(pair_files(root / "images", root / "masks"), root / "metadata.csv")

@@ -32,7 +32,7 @@ from PIL import Image, ImageDraw
 
 from seglab.contract import IGNORE_INDEX
 from seglab.data import Pair, PairedFolder, Splits
-from seglab.data._annotations import Point, points_of, read_object, short, whole_number
+from seglab.data._annotations import Point, is_path, points_of, read_object, short, whole_number
 from seglab.data._layout import SHARES, Shares, one_set, read_lines
 from seglab.images import MAX_PIXELS, ImageError, read_image
 
@@ -156,7 +156,7 @@ def _pair(content: dict[str, Any], file: Path, root: Path) -> Pair:
     """A labelme file and its picture, which is the file itself where the picture is inside."""
     name = file.relative_to(root).with_suffix("").as_posix()
     path = content.get("imagePath")
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(path, str) or not is_path(path):
         raise ValueError(f"imagePath of {file} must be the name of a picture; got {short(path)}.")
     inside = root.resolve()
     picture = (file.parent / path.replace("\\", "/")).resolve()

@@ -29,6 +29,7 @@ from PIL import Image
 
 from seglab.contract import IGNORE_INDEX
 from seglab.data import BINARY, SPLIT_NAMES, Dataset, Joined, Pair, PairedFolder, Splits, pictures_of
+from seglab.data._annotations import short
 from seglab.data._layout import SHARES, Shares, find_root, one_set, read_lines, split_official
 from seglab.files import atomic, atomic_text
 from seglab.images import mask_values, read_mask, write_png
@@ -98,7 +99,7 @@ def write(splits: Splits, out: str | Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"folder {out} must not exist yet; got one that holds something. Name another.")
     names = {part: _file_names(data) for part, data in zip(SPLIT_NAMES, splits, strict=True)}
-    _require_distinct([name for part in names.values() for name in part])
+    _require_distinct([name for part in names.values() for name in part], f"{out}")
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
@@ -167,9 +168,10 @@ def _pairs(
     for name in names:
         for folder, files in zip(FOLDERS, (pictures, masks), strict=True):
             if name not in files:
-                raise ValueError(f"list {part} of {root} names {name!r}, which must be in {folder}; got no such file.")
+                what = f"list {part} of {root} names {short(name)}"
+                raise ValueError(f"{what}, which must be in {folder}; got no such file.")
         pairs.append(Pair(name, pictures[name], masks[name], name))
-    _require_distinct([pair.name for pair in pairs])
+    _require_distinct([pair.name for pair in pairs], f"list {part} of {root}")
     return tuple(pairs)
 
 
@@ -180,7 +182,8 @@ def _classes(root: Path, given: Sequence[str] | None, masks: Sequence[Path]) -> 
         given = read_lines(listing)
     if given is not None:
         if isinstance(given, str) or len(given) < 2:
-            raise ValueError(f"classes must be at least two names, the background first; got {given!r}.")
+            what = f"classes of {root}"
+            raise ValueError(f"{what} must be at least two names, the background first; got {short(given)}.")
         return tuple(given)
     highest = 0
     for mask in masks:
@@ -249,14 +252,14 @@ def _file_name(name: str) -> str:
     return flat
 
 
-def _require_distinct(names: Sequence[str]) -> None:
+def _require_distinct(names: Sequence[str], where: str) -> None:
     """No name twice."""
     if not names:
-        raise ValueError("a dataset must hold at least one picture; got none.")
+        raise ValueError(f"a dataset must hold at least one picture; got none for {where}.")
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise ValueError(f"picture names must differ; got {name!r} twice.")
+            raise ValueError(f"picture names must differ; got {short(name)} twice in {where}.")
         seen.add(name)
 
 
