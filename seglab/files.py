@@ -12,8 +12,11 @@ from typing import IO
 __all__ = ["atomic", "atomic_text", "disk_error", "keep", "remove_leftovers"]
 
 
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
 @contextmanager
-def atomic(path: str | Path) -> Iterator[IO[bytes]]:
+def atomic(path: str | Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
 
     The temporary file lies in the folder of `path`, so the rename cannot become a copy. Readers see the old file or
@@ -21,6 +24,7 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
 
     Args:
         path: The file to write, in a folder that exists.
+        durable: Wait until the disk has it, so that it survives a loss of power; without, only the end of a process.
 
     Raises:
         OSError: If the file system refuses; `path` is then as it was before, and the message says what to do.
@@ -39,7 +43,8 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
         with part.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException as error:
         with suppress(OSError):  # the folder itself may be a file, or gone
@@ -48,15 +53,17 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
         if cause is None:
             raise
         raise OSError(_explanation(path, cause)) from error
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
-def atomic_text(path: str | Path, text: str) -> None:
+def atomic_text(path: str | Path, text: str, *, durable: bool = True) -> None:
     """Write a UTF-8 text file whole or not at all.
 
     Args:
         path: The file to write, in a folder that exists.
         text: Its content; line ends are written as they are.
+        durable: As `atomic`.
 
     Raises:
         OSError: As `atomic`.
@@ -69,7 +76,7 @@ def atomic_text(path: str | Path, text: str) -> None:
         'whole'
     """
     content = text.encode()
-    with atomic(path) as file:
+    with atomic(path, durable=durable) as file:
         file.write(content)
 
 
@@ -140,8 +147,9 @@ def _explanation(path: Path, error: OSError) -> str:
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno == errno.ENOSPC:
         reason += f" ({shutil.disk_usage(path.parent).free / 2**20:.1f} MB free)"
+    remedy = "Get the right to write there" if error.errno in FORBIDDEN else "Free some space"
     kept = " The older file of that name is intact." if path.is_file() else ""
-    return f"{path} could not be written: {reason}. Free some space or choose another folder.{kept}"
+    return f"{path} could not be written: {reason}. {remedy} or choose another folder.{kept}"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ The rows live in the resume state; the files are written anew from them, so no r
 
 import csv
 import io
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,22 +29,40 @@ def write_history(out: Path, records: Sequence[Record], freeze_epochs: int) -> N
     """
     if not records:
         return
-    atomic_text(out / "history.csv", _csv(records))
-    atomic_text(out / "history.txt", "".join(describe(record) + "\n" for record in records))
+    # Not durable: a resume writes them anew, and waiting for the disk three times an epoch can take longer than it.
+    atomic_text(out / "history.csv", _csv(records), durable=False)
+    atomic_text(out / "history.txt", "".join(describe(record) + "\n" for record in records), durable=False)
     curves = _curves(records, freeze_epochs)
-    with atomic(out / "curves.png") as file:
+    with atomic(out / "curves.png", durable=False) as file:
         file.write(curves)
 
 
 def log_tensorboard(out: Path, record: Record) -> None:
-    """Append one epoch to the TensorBoard events of a run folder; events of later epochs are purged on resume."""
-    from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
+    """Write one epoch as TensorBoard events, whole or not at all; events of later epochs are purged on resume.
 
-    epoch = int(record["epoch"])
-    with SummaryWriter(str(out / "tensorboard"), purge_step=epoch) as writer:
-        for name, value in record.items():
-            if name != "epoch":
-                writer.add_scalar(name, value, epoch)
+    TensorBoard's own writer works in a thread, whose error on a full disk is lost or has no file in it.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # takes seconds to import
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    epoch, now = int(record["epoch"]), time.time()
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in record.items() if name != "epoch"]
+    events = [
+        Event(wall_time=now, step=epoch, file_version="brain.Event:2"),
+        Event(wall_time=now, step=epoch, session_log=SessionLog(status=SessionLog.START)),  # forget what came after
+        Event(wall_time=now, step=epoch, summary=Summary(value=values)),
+    ]
+    folder = out / "tensorboard"
+    folder.mkdir(exist_ok=True)
+    # Readers go by the order of the names.
+    with atomic(folder / f"events.out.tfevents.{int(now)}.seglab.{epoch:06d}", durable=False) as file:
+        writer = RecordWriter(file)
+        for event in events:
+            writer.write(event.SerializeToString())
 
 
 def describe(record: Record) -> str:

@@ -23,6 +23,18 @@ def test_block_that_ends_well_replaces_the_file(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_bytes_are_on_the_disk_before_the_name_is_and_the_name_before_the_block_is_left(tmp_path, monkeypatch, durable):
+    steps, replace = [], os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: steps.append("folder" if os.path.isdir(f"/dev/fd/{handle}") else "file")
+    )
+    monkeypatch.setattr(os, "replace", lambda part, path: (steps.append("rename"), replace(part, path)))
+    with atomic(tmp_path / "a", durable=durable) as file:
+        file.write(b"new")
+    assert steps == (["file", "rename", "folder"] if durable else ["rename"])
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), RuntimeError("y")])
 def test_block_that_raises_leaves_the_old_file_and_nothing_else(tmp_path, error):
     target = tmp_path / "a.bin"
