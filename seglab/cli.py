@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -24,6 +25,7 @@ from seglab.commands import (
 from seglab.commands._ablate import ablate
 from seglab.commands._audit import audit
 from seglab.commands._explain import explain
+from seglab.commands._verify import verify
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,19 +49,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.words = words  # as typed, for the record of a run
     try:
         run: Callable[[argparse.Namespace], int] = arguments.run
-        return run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say  # type: ignore[assignment]
+            return run(arguments)
     except (ValueError, OSError, ImportError) as error:
         print(f"seglab: {one_line(error)}", file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:  # torch says it as a RuntimeError
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
-        print("seglab: not enough memory; lower batch_size, size or model.width.", file=sys.stderr)
+        said = one_line(error)
+        general = "not enough memory; lower batch_size, size or model.width."
+        print(f"seglab: {said if said.startswith('not enough memory for') else general}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         resumable = "; the same command goes on from the last checkpoint" if words[0] in ("train", "reproduce") else ""
         print(f"seglab: stopped{resumable}.", file=sys.stderr)
         return 130
+
+
+def _say(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+    """Print a warning of ours as one line, like every error; of other packages it is not for the user."""
+    if "seglab" in filename:
+        print(f"seglab: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -158,6 +170,13 @@ def _add_model_commands(command: Callable[..., argparse.ArgumentParser]) -> None
     sub.add_argument("--corrupt", metavar="NAME,...", help="Dice under disturbances: all, or noise,blur,...")
     sub.add_argument("--severities", nargs="+", metavar="NAME=X,Y", default=[], help="instead of the usual five each")
     sub.add_argument("--out", help="ZIP file for all views of the picture; with --corrupt .json, .csv, .md or .png")
+
+    sub = command(verify, "say whether the recorded numbers of a run still hold")
+    sub.add_argument("folder", help="run folder")
+    help_text = "where its pictures are now, data.NAME=VALUE (default: where the run says)"
+    sub.add_argument("--data", nargs="+", default=[], help=help_text)
+    sub.add_argument("--dataset", help="their layout (default: folder)")
+    sub.add_argument("--tolerance", type=float, default=1e-3, help="where machine or versions differ (default: 0.001)")
 
     sub = command(list_, "list models, losses, datasets and papers")
     sub.add_argument("kind", nargs="?", choices=("models", "losses", "datasets", "papers"))

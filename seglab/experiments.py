@@ -21,6 +21,7 @@ from seglab.files import atomic_text
 from seglab.history import Record
 from seglab.losses import build_loss, list_losses
 from seglab.models import Segmenter, build_model, list_models
+from seglab.records import Noted, Source, write_record
 from seglab.settings import sort_items, values_of
 from seglab.training import train
 
@@ -187,8 +188,11 @@ def run(
     best = train(
         model, loss, splits.train, splits.val, recipe.config, out=out, card={**facts, **card}, on_epoch=on_epoch
     )
-    report = evaluate(best, splits.test, boundary=False, probabilities=False)
+    scored = Noted(splits.test)
+    report = evaluate(best, scored, boundary=False, probabilities=False)
     report.save(out / "test.csv")
+    source = Source(recipe.dataset, tuple(recipe.roots), recipe.data_knobs, recipe.folds, recipe.fold)
+    write_record(out, source, splits, "test.json", scored)
     report.save(done)  # last: its presence says that the run is finished
     return report
 

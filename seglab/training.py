@@ -24,6 +24,7 @@ from seglab.files import atomic_text
 from seglab.history import Record, log_tensorboard, write_history
 from seglab.inference import Predictor, to_batch
 from seglab.models import Segmenter
+from seglab.records import environment
 from seglab.resume import SCORE, TrainState, intact, resume_run, save
 from seglab.runs import Loss, explained, facts_of, held
 
@@ -91,7 +92,8 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
         facts = facts_of(model, loss, config, fit, val, device)
         description = _with_pictures(description, fit.pictures)
         resume_run(out, state, facts, description, wanted=resume)
-        atomic_text(out / "run.json", json.dumps({k: v for k, v in facts.items() if k != "digests"}, indent=1) + "\n")
+        told = {k: v for k, v in facts.items() if k != "digests"} | {"environment": environment(device.type)}
+        atomic_text(out / "run.json", json.dumps(told, indent=1) + "\n")
         write_history(out, state.history, config.freeze_epochs)  # a kill may have come between last.pt and these
         while state.epoch < config.epochs and not _out_of_patience(state, config):
             record = _run_epoch(state, loss, fit, val, config)

@@ -4,14 +4,12 @@ The imports stand in the functions: `seglab list` must not wait for what only tr
 """
 
 import argparse
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seglab.settings import sort_items, values_of
+from seglab.settings import command_text, sort_items, values_of
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -19,40 +17,47 @@ def train(arguments: argparse.Namespace) -> int:
     import torch
 
     import seglab
-    from seglab.checkpoint import load_into
     from seglab.contract import require_name
     from seglab.data._roots import load_roots
     from seglab.experiments import num_classes_of
     from seglab.history import describe
+    from seglab.records import Noted, Source, write_record
 
     roots, settings = sort_items(arguments.data)
     config = seglab.TrainConfig().override(settings.pop("", []))
     knobs, loss_knobs = values_of(settings.pop("model", [])), values_of(settings.pop("loss", []))
     loss = seglab.build_loss(arguments.loss, **loss_knobs)
     require_name("model", arguments.model, seglab.list_models())
-    splits = load_roots(roots, arguments.dataset, values_of(settings.pop("data", [])))
+    data_knobs = values_of(settings.pop("data", []))
+    splits = load_roots(roots, arguments.dataset, data_knobs)
     if settings:
         raise ValueError(f"settings must start with model., loss., data. or nothing; got {sorted(settings)[0]}.")
     torch.manual_seed(config.seed)
     model = seglab.build_model(arguments.model, num_classes_of(splits.train, arguments.loss), **knobs)
-    parent: dict[str, Any] = {}
-    if arguments.init:
-        start = Path(arguments.init)
-        first = load_into(start / "best.safetensors" if start.is_dir() else start, model)
-        parent = {"commands": [f"started from {start.name}, whose history is not recorded"], **first.card}
+    parent = _start(Path(arguments.init), model) if arguments.init else {}
     out = Path(arguments.out or f"runs/{arguments.model}-{arguments.loss}")
     card = _card(arguments, roots, splits, config.to_dict(), parent)
     fit, val, _ = splits
     predictor = seglab.train(
         model, loss, fit, val, config, out=out, card=card, on_epoch=lambda row: print(describe(row), flush=True)
     )
-    report = seglab.evaluate(predictor, splits.val)
+    scored = Noted(splits.val)
+    report = seglab.evaluate(predictor, scored)
     report.save(out / "report.json")
+    write_record(out, Source(arguments.dataset, tuple(roots), data_knobs), splits, "report.json", scored)
     value, n = report.values["dice_fg_image"]
     print(
         f"{out / 'best.safetensors'}: validation dice_fg_image {value:.4f} (n = {n}); test it with `seglab evaluate`."
     )
     return 0
+
+
+def _start(path: Path, model: Any) -> dict[str, Any]:
+    """Give a model the weights of a checkpoint or run folder; returns the checkpoint's card."""
+    from seglab.checkpoint import load_into
+
+    first = load_into(path / "best.safetensors" if path.is_dir() else path, model)
+    return {"commands": [f"started from {path.name}, whose history is not recorded"], **first.card}
 
 
 def _card(
@@ -72,7 +77,7 @@ def _card(
             "val": len(splits.val),
             "test": len(splits.test),
         },
-        "commands": [*parent.get("commands", []), _command(arguments.words, roots)],
+        "commands": [*parent.get("commands", []), command_text(arguments.words, roots)],
         "trained_on": parent.get("trained_on", []),
         "config": config,
         "loss": arguments.loss,
@@ -290,11 +295,6 @@ def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
             raise ValueError(f"--out must not be the folder of the pictures; {target} would be overwritten.")
         targets[target] = source
     return [(source, target) for target, source in targets.items()]
-
-
-def _command(words: Sequence[str], roots: Sequence[str]) -> str:
-    """The command line as typed, with folders and files by their own names only: a card must not tell whose disk."""
-    return shlex.join(["seglab", *(Path(word).name if word in roots or os.sep in word else word for word in words)])
 
 
 def app(arguments: argparse.Namespace) -> int:
