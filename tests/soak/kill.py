@@ -40,7 +40,7 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 CALLS = {"write": 340, "fsync": 8, "replace": 6, "link": 1}  # about so many in an epoch's saves
 COMMAND = [
-    "train", "unet", "bce_dice", "--dataset", "synthetic", "epochs=6", "size=32", "batch_size=2", "model.width=4",
+    "train", "unet", "bce_dice", "--dataset", "synthetic", "epochs=12", "size=32", "batch_size=2", "model.width=4",
     "data.size=32", "data.count=8", "device=cpu", "amp=false", "save_every=1",
 ]  # fmt: skip
 
@@ -166,16 +166,16 @@ def soak_command(kills: int, seed: int, folder: Path) -> list[str]:
     """`seglab train`, killed and given again until it is done; what went wrong."""
     chance, killed, wrong, number = random.Random(seed), 0, [], 0
     began = time.monotonic()
-    whole = folder / "whole"
+    whole = folder / "whole" / "run"  # the same last name for all, for the checkpoints hold the command
     if spawn(whole).wait() != 0:
         return ["the undisturbed command failed"]
     length = time.monotonic() - began
     while killed < kills:
-        out, done = folder / f"killed{number}", 0
-        while killed < kills and not finished(out, 6):
+        out, done = folder / f"killed{number}" / "run", 0
+        while killed < kills and not finished(out, 12):
             process = spawn(out)
             try:
-                process.wait(chance.uniform(0.3, 1.1) * length)
+                process.wait(chance.uniform(0.3, 0.95) * length)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
