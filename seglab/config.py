@@ -140,7 +140,7 @@ def _parse(key: str, text: str, hint: Any) -> object:
     kinds = _kinds(hint)
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         lowered = {"true": True, "false": False, "none": None, "null": None}
         value = lowered.get(text.lower(), text) if str not in kinds else text
     if str in kinds and not isinstance(value, str):

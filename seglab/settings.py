@@ -43,7 +43,7 @@ def values_of(pairs: Sequence[str]) -> dict[str, Any]:
         key, _, text = pair.partition("=")
         try:
             values[key] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             values[key] = text.split(",") if "," in text else text
         if isinstance(values[key], list):
             values[key] = tuple(values[key])
