@@ -94,7 +94,7 @@ class TrainConfig:
             key, equals, text = pair.partition("=")
             require_name("setting", key, (field.name for field in fields(self)))
             if not equals:
-                raise ValueError(f"setting {key} must be written {key}=VALUE; got {pair!r}.")
+                raise ValueError(f"setting {key} must be written {key}=VALUE; got {_shown(pair)}.")
             changes[key] = _parse(key, text, hints[key])
         return replace(self, **changes)
 
@@ -118,7 +118,7 @@ class TrainConfig:
             if float in kinds and type(value) is int:
                 value = float(value)
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-                raise ValueError(f"{field.name} must be {_spell(kinds)}; got {value!r}.")
+                raise ValueError(f"{field.name} must be {_spell(kinds)}; got {_shown(value)}.")
             plain = next(kind for kind in kinds if isinstance(value, kind))
             if type(value) is not plain:
                 value = plain(value)
@@ -148,5 +148,11 @@ def _parse(key: str, text: str, hint: Any) -> object:
     if float in kinds and type(value) is int:
         value = float(value)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ValueError(f"{key} must be {_spell(kinds)}; got {text!r}.")
+        raise ValueError(f"{key} must be {_spell(kinds)}; got {_shown(text)}.")
     return value
+
+
+def _shown(value: object) -> str:
+    """A value for a message, cut where it is longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -107,7 +107,7 @@ def test_settings_are_read_from_text(pair, name, value):
         ("epochs=true", "epochs must be int; got 'true'."),
         ("epochs=", "epochs must be int; got ''."),
         ("epochs=[1]", "epochs must be int; got '[1]'."),
-        ("epochs=" + "9" * 5000, "epochs must be int; got '" + "9" * 5000 + "'."),
+        ("epochs=" + "9" * 5000, "epochs must be int; got '" + "9" * 198 + "…."),
         ("lr=fast", "lr must be float; got 'fast'."),
         ("lr=null", "lr must be float; got 'null'."),
         ("lr=true", "lr must be float; got 'true'."),
@@ -162,3 +162,12 @@ def test_numbers_become_plain_python_so_that_a_state_can_be_read_back(value):
     assert type(config.lr) is float
     assert type(config.min_lr) is float
     assert config.lr == value
+
+
+@pytest.mark.parametrize(
+    "pair", ["epochs=" + "x" * 5000, "epochs" + "y" * 5000, "epochs=" + "[" * 100_000, "size=" + "9" * 5000]
+)
+def test_endless_text_gives_a_short_line(pair):
+    with pytest.raises(ValueError, match=r"(epochs|size) must be int; got '|setting must be one of") as caught:
+        TrainConfig().override([pair])
+    assert len(str(caught.value)) < 500
