@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seglab.checkpoint import Description, load_model, load_state, save_model, save_state
-from seglab.models import build_model
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from seglab.checkpoint import Description, load_model, load_state, save_model, save_state  # noqa: E402
+from seglab.models import build_model  # noqa: E402
 
 
 def places(content: bytes, count: int, rng: np.random.Generator, small: list[tuple[int, int]]) -> list[tuple[int, int]]:
