@@ -11,7 +11,8 @@ from seglab.teach._check import check, list_exercises
 from seglab.teach._claim import claim
 from seglab.teach._explore import explore
 from seglab.teach._figures import show
+from seglab.teach._full_size import full_size
 from seglab.teach._predict import predict
 from seglab.teach._start import band, setup
 
-__all__ = ["band", "check", "claim", "explore", "list_exercises", "predict", "setup", "show"]
+__all__ = ["band", "check", "claim", "explore", "full_size", "list_exercises", "predict", "setup", "show"]
