@@ -7,7 +7,7 @@ A handler's last value is the status line. Handlers raise ImageError or ValueErr
 import re
 import secrets
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -77,22 +77,45 @@ def speaking(handler: Callable[..., Any], blanks: Sequence[Any] | None) -> Calla
 class Handlers:
     """The handlers, bound to the models.
 
+    Args:
+        predictors: Models by short name, kept as they are: what is added later is on offer too.
+
     Attributes:
-        predictors: Models by short name.
-        titles: What the page calls them.
-        tasks: (label, key) of every task that has a model.
-        examples: Numbers of the EXAMPLES that fit those tasks.
+        predictors: The same.
     """
 
-    def __init__(self, predictors: Mapping[str, Predictor]) -> None:
-        self.predictors = dict(predictors)
-        self.titles = serving.titles(predictors)
-        self._task_of = {name: serving.task_of(name, one) for name, one in predictors.items()}
-        labels = {**serving.TASKS, serving.OWN_TASK: "Own models"}
-        self.tasks = [(label, task) for task, label in labels.items() if task in self._task_of.values()]
-        known = {task for _, task in self.tasks}
-        self.examples = [i for i, one in enumerate(EXAMPLES) if one.task in known or serving.OWN_TASK in known]
+    def __init__(self, predictors: dict[str, Predictor]) -> None:
+        self.predictors = predictors
         self._files: dict[int, tuple[str, str | None]] = {}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What the page calls each model, by its short name."""
+        return serving.titles(self.predictors)
+
+    @property
+    def tasks(self) -> list[tuple[str, str]]:
+        """(label, key) of every task that has a model."""
+        labels = {**serving.TASKS, serving.OWN_TASK: "Own models"}
+        return [(label, task) for task, label in labels.items() if task in self._task_of.values()]
+
+    @property
+    def examples(self) -> list[int]:
+        """Numbers of the EXAMPLES that fit those tasks."""
+        known = set(self._task_of.values())
+        return [i for i, one in enumerate(EXAMPLES) if one.task in known or serving.OWN_TASK in known]
+
+    @property
+    def _task_of(self) -> dict[str, str]:
+        return {name: serving.task_of(name, one) for name, one in self.predictors.items()}
+
+    def add(self, name: str, predictor: Predictor) -> list[Any]:
+        """Offer one more model, in every language; values for `ui.task` and `ui.models`, the model chosen."""
+        self.predictors[name] = predictor
+        task = self._task_of[name]
+        models = self.models_of(task)
+        models["value"] = [*[one for one in models["value"] if one != name][:1], name]
+        return [gr.Radio(self.tasks, value=task, visible=len(self.tasks) > 1), gr.CheckboxGroup(**models)]
 
     def models_of(self, task: str) -> dict[str, Any]:
         """Choices and the first choice of models for a task: a pair with and without attention, if there is one."""

@@ -23,6 +23,7 @@ from seglab.inference import Predictor
 from seglab.series import MAX_PICTURES, ORDERS, Entry, series_table
 from seglab.shown import MAX_MODELS, Shown
 from seglab.style import CSS, HEAD, theme
+from seglab.texts import ENGLISH, Texts
 
 __all__ = ["build_app", "launch", "main", "run"]
 
@@ -50,18 +51,34 @@ def build_app(predictors: Mapping[str, Predictor]) -> gr.Blocks:
         predictors: Models by a short unique name. Names that begin with `skin` or `steel` belong to that task.
     """
     serving.prepare()
-    handlers = Handlers(predictors)
+    models = dict(predictors)  # the one list of models, to which the Train tab may add
     title = "seglab: compare models on one picture"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, serving.KEPT_SECONDS)) as blocks:
-        gr.Markdown(INTRO, elem_id="intro")
-        if predictors:
-            _endpoint(handlers)  # first, so that no other event takes its name
-            _wire(blocks, _layout(handlers), handlers)
-        else:
-            gr.Markdown(NO_MODELS)
-        gr.Markdown(FOOT, elem_id="foot")
+        if models:
+            _endpoint(Handlers(models))  # first, so that no other event takes its name
+        _page(blocks, Handlers(models), ENGLISH)
     blocks.queue(max_size=16, default_concurrency_limit=4, api_open=False)
     return blocks  # type: ignore[no-any-return]  # Gradio's __enter__ has no type
+
+
+def _page(blocks: gr.Blocks, handlers: Handlers, texts: Texts) -> None:
+    """The page in one language: its tabs."""
+    gr.Markdown(INTRO, elem_id="intro")
+    with gr.Tabs(elem_id="tabs"):
+        ui = _compare_tab(blocks, handlers, texts)  # noqa: F841 - for the line below
+        # with gr.Tab(texts("tab.train"), id="train"): build_train_tab(ui, handlers, texts)
+    gr.Markdown(FOOT, elem_id="foot")
+
+
+def _compare_tab(blocks: gr.Blocks, handlers: Handlers, texts: Texts) -> SimpleNamespace:
+    """The tab that compares models; its components by name, none if there is no model."""
+    with gr.Tab(texts("tab.compare"), id="compare"):
+        if not handlers.predictors:
+            gr.Markdown(NO_MODELS)
+            return SimpleNamespace()
+        ui = _layout(handlers)
+        _wire(blocks, ui, handlers)
+        return ui
 
 
 def _layout(handlers: Handlers) -> SimpleNamespace:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "seglab"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [  # a module may import modules of the rows before its own, and nothing else of seglab
     {"contract", "files"},
-    {"images", "config", "settings", "stats", "blocks", "devices", "palette", "sealed", "style"},
+    {"images", "config", "settings", "stats", "blocks", "devices", "palette", "sealed", "style", "texts"},
     {"models", "losses", "metrics", "data", "augmentation", "corruptions"},
     {"checkpoint"},
     {"exported", "tiles"},

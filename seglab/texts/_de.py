@@ -1,0 +1,5 @@
+"""The page in German."""
+
+TEXTS: dict[str, str] = {
+    "tab.compare": "Vergleichen",
+}

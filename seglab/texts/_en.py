@@ -1,0 +1,5 @@
+"""The page in English."""
+
+TEXTS: dict[str, str] = {
+    "tab.compare": "Compare",
+}

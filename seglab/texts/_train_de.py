@@ -1,0 +1,5 @@
+"""The Train tab in German."""
+
+TEXTS: dict[str, str] = {
+    "tab.train": "Trainieren",
+}

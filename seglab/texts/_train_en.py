@@ -1,0 +1,5 @@
+"""The Train tab in English."""
+
+TEXTS: dict[str, str] = {
+    "tab.train": "Train",
+}

@@ -1,0 +1,5 @@
+"""The page in Chinese."""
+
+TEXTS: dict[str, str] = {
+    "tab.compare": "比较",
+}
