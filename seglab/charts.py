@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["bars", "lines"]
+__all__ = ["bars", "intervals", "lines"]
 
 TILE = 2.5  # inches
 STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", ":", "^"), ("#CC79A7", "-.", "v"))
@@ -106,6 +106,44 @@ def bars(
         axes.grid(axis="x", alpha=0.3)
     if any(marked.values()):
         _words_below(figure)
+    return figure
+
+
+def intervals(named: Mapping[str, tuple[float, float, float]], label: str, *, zero: bool = False) -> "Figure":
+    """Values with their intervals, one below the other: a point on a lying line, the numbers written beside it.
+
+    Args:
+        named: Name to value, low end and high end; from top to bottom.
+        label: What the values are.
+        zero: Whether a broken line marks 0, as for effects.
+
+    Raises:
+        ValueError: If there is no value, or one does not lie in its interval.
+
+    Example:
+        >>> figure = intervals({"CBAM": (0.01, -0.02, 0.04)}, "effect", zero=True)
+        >>> figure.axes[0].texts[0].get_text()
+        '0.010 (-0.020 to 0.040)'
+    """
+    from matplotlib.figure import Figure
+
+    wrong = [name for name, (value, low, high) in named.items() if not low <= value <= high]
+    if not named or wrong:
+        raise ValueError(f"named must hold a value or more, each in its interval; got {len(named)}, wrong are {wrong}.")
+    figure = Figure(figsize=(2.6 * TILE, 0.42 * len(named) + 0.9), layout="constrained")
+    axes = figure.subplots()
+    for row, (name, (value, low, high)) in enumerate(named.items()):
+        axes.plot([low, high], [row, row], color=STYLES[0][0], linewidth=2, marker="|", markersize=9, label=name)
+        axes.plot([value], [row], color=STYLES[1][0], marker="o", label=f"{name}, value")
+        words = f"{value:.3f} ({low:.3f} to {high:.3f})"
+        axes.annotate(words, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    if zero:
+        axes.axvline(0, color="black", linestyle="--", linewidth=0.8, label="0")
+    axes.set_yticks(range(len(named)), list(named))
+    axes.set_ylim(len(named) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    axes.tick_params(labelsize=9)
+    axes.grid(axis="x", alpha=0.3)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -72,3 +73,21 @@ def test_lines_and_points() -> None:
 def test_charts_refuse(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_intervals_are_drawn_and_written() -> None:
+    figure = charts.intervals({"a": (0.01, -0.02, 0.04), "b": (0.5, 0.25, 0.75)}, "effect", zero=True)
+    axes = figure.axes[0]
+    found = {line.get_label(): np.transpose(line.get_xydata()).tolist() for line in axes.get_lines()}
+    assert found["a"] == [[-0.02, 0.04], [0, 0]]
+    assert found["b, value"] == [[0.5], [1]]
+    assert found["0"][0] == [0, 0]
+    assert [text.get_text() for text in axes.texts] == ["0.010 (-0.020 to 0.040)", "0.500 (0.250 to 0.750)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first name is the highest
+
+
+@pytest.mark.parametrize("named", [{}, {"a": (0.5, 0.6, 0.7)}, {"a": (float("nan"), 0.0, 1.0)}])
+def test_intervals_refuse_values_outside(named: Any) -> None:
+    with pytest.raises(ValueError, match="named must hold a value or more, each in its interval"):
+        charts.intervals(named, "effect")
