@@ -214,6 +214,11 @@ def _add_app(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub = command(app, "open the browser app")
     sub.add_argument("--models", nargs="+", metavar="FILE", default=[], help="your own, beside the shipped")
     sub.add_argument("--port", type=int, default=7860, help="on this computer only (default: 7860)")
+    sub.add_argument("--public", action="store_true", help="let visitors in: no training; see .github/SECURITY.md")
+    help_text = "with --public: a host name that visitors type; may be given again"
+    sub.add_argument("--allow-host", action="append", metavar="NAME", default=[], help=help_text)
+    sub.add_argument("--host", metavar="ADDRESS", help="with --public: where to listen (default: 127.0.0.1)")
+    sub.add_argument("--root-path", metavar="URL", help="with --public: the page's full address behind a proxy")
 
 
 def _add_data_commands(command: Callable[..., argparse.ArgumentParser]) -> None:

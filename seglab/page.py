@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from seglab import serving
+from seglab.access import LOCAL, WAITING, Access
 from seglab.corruptions import find_corruption
 from seglab.disturbed import KINDS
 from seglab.handlers import EXAMPLES, Handlers, speaking
@@ -44,11 +45,12 @@ LATEST: dict[str, Any] = {"trigger_mode": "always_last"}  # while a slider moves
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}  # one heavy event at a time, whatever it is
 
 
-def build_app(predictors: Mapping[str, Predictor]) -> gr.Blocks:
+def build_app(predictors: Mapping[str, Predictor], *, training: bool = True) -> gr.Blocks:
     """The page for these models; `launch` it with `serving.launch_options`.
 
     Args:
         predictors: Models by a short unique name. Names that begin with `skin` or `steel` belong to that task.
+        training: Whether the page may start trainings; never where strangers come.
     """
     serving.prepare()
     models = dict(predictors)  # the one list of models, to which the Train tab may add
@@ -56,17 +58,18 @@ def build_app(predictors: Mapping[str, Predictor]) -> gr.Blocks:
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, serving.KEPT_SECONDS)) as blocks:
         if models:
             _endpoint(Handlers(models))  # first, so that no other event takes its name
-        _page(blocks, Handlers(models), ENGLISH)
-    blocks.queue(max_size=16, default_concurrency_limit=4, api_open=False)
+        _page(blocks, Handlers(models), ENGLISH, training=training)
+    blocks.queue(max_size=WAITING, default_concurrency_limit=4, api_open=False)
     return blocks  # type: ignore[no-any-return]  # Gradio's __enter__ has no type
 
 
-def _page(blocks: gr.Blocks, handlers: Handlers, texts: Texts) -> None:
+def _page(blocks: gr.Blocks, handlers: Handlers, texts: Texts, *, training: bool) -> None:
     """The page in one language: its tabs."""
     gr.Markdown(INTRO, elem_id="intro")
     with gr.Tabs(elem_id="tabs"):
         ui = _compare_tab(blocks, handlers, texts)  # noqa: F841 - for the line below
-        # with gr.Tab(texts("tab.train"), id="train"): build_train_tab(ui, handlers, texts)
+        # if training:
+        #     with gr.Tab(texts("tab.train"), id="train"): build_train_tab(ui, handlers, texts)
     gr.Markdown(FOOT, elem_id="foot")
 
 
@@ -246,20 +249,29 @@ def _endpoint(handlers: Handlers) -> None:
         gr.Button("compare").click(speaking(handlers.answer, None), inputs, outputs, api_name="compare", **MODEL)
 
 
-def launch(blocks: gr.Blocks, port: int | None, *, browser: bool = False, wait: bool = True) -> str:
-    """Serve the page on this computer and give its address; without `wait` in the background (for tests)."""
-    options = serving.launch_options(port, browser=browser, quiet=not wait)
+def launch(
+    blocks: gr.Blocks, port: int | None, *, browser: bool = False, wait: bool = True, access: Access = LOCAL
+) -> str:
+    """Serve the page and give its address; without `wait` in the background (for tests)."""
+    options = serving.launch_options(port, browser=browser, quiet=not wait, access=access)
     _, address, _ = blocks.launch(**options, theme=theme(), css=CSS, head=HEAD, prevent_thread_lock=not wait)
     return str(address)
 
 
-def run(models: Sequence[str | Path] = (), port: int | None = 7860, *, browser: bool | None = None) -> int:
+def run(
+    models: Sequence[str | Path] = (),
+    port: int | None = 7860,
+    *,
+    browser: bool | None = None,
+    access: Access = LOCAL,
+) -> int:
     """Load the models and serve the page until Ctrl-C or SIGTERM.
 
     Args:
         models: Your own checkpoints or run folders, beside the shipped ones.
         port: Port on this computer; None takes the first free one from 7860 on.
         browser: Open a browser window; None does so if a person sits at the terminal.
+        access: Who may come; a public page has no training and opens no window.
 
     Returns:
         The exit code.
@@ -268,10 +280,12 @@ def run(models: Sequence[str | Path] = (), port: int | None = 7860, *, browser: 
         FileNotFoundError, ValueError: If one of `models` cannot be read.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, so that the files are removed
-    blocks = build_app(serving.load_models(models))
+    blocks = build_app(serving.load_models(models), training=not access.public)
     serving.sweep_forever()
     browser = sys.stdout.isatty() if browser is None else browser
-    launch(blocks, port, browser=browser)
+    if access.public:
+        print(f"seglab: warning: {access.warning}", file=sys.stderr)
+    launch(blocks, port, browser=browser and not access.public, access=access)
     return 0
 
 

@@ -1,7 +1,8 @@
 """What a server needs around Gradio: a private folder, a guard on uploads, limits on requests, and the models.
 
-Gradio as it comes keeps uploads for ever in a folder that all Gradio programs of the machine share, reads whole
-request bodies into memory and sends no security headers. This file closes that, and knows nothing about the page.
+Gradio as it comes keeps uploads for ever in a folder that all Gradio programs of the machine share, and opens files
+and addresses that it is told to. This file closes that, and knows nothing about the page; `seglab.access` looks at
+every request before Gradio does.
 """
 
 import atexit
@@ -9,22 +10,25 @@ import html
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from seglab.access import HOSTS, LOCAL, Access, Limits
 from seglab.checkpoint import Description
 from seglab.images import MAX_BYTES, ImageError
 from seglab.inference import Predictor
 
 __all__ = [
+    "KEPT_BYTES",
     "KEPT_SECONDS",
-    "Limits",
     "find_models",
     "guard",
     "launch_options",
@@ -41,31 +45,14 @@ __all__ = [
 
 KEPT_SECONDS = 3600  # how long uploads and results stay
 PREVIEW_SIDE = 1600  # longest side of a picture sent to the page
-UPLOAD_BODY, OTHER_BODY = MAX_BYTES + 4 * 2**20, 2**20  # bytes of one request; 4 MB for the form around the file
-HOSTS = ["127.0.0.1", "localhost"]
+KEPT_BYTES = 4 * 2**30  # how much of them, whatever their age
 TASKS = {"skin": "Skin lesion", "steel": "Steel defect"}
 OWN_TASK = "own"
 
-HEADERS = {
-    "content-security-policy": (
-        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
-        "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=()",
-}
 _OPENING_UP = (  # Gradio reads these; each would open a door that the options below close
     "GRADIO_ALLOWED_PATHS", "GRADIO_SHARE", "GRADIO_MCP_SERVER", "GRADIO_VIBE_MODE", "GRADIO_WATCH_DIRS",
     "GRADIO_RUN_HISTORY", "GRADIO_ROOT_PATH", "GRADIO_SSR_MODE",
 )  # fmt: skip
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 def prepare() -> None:
@@ -91,22 +78,28 @@ def new_folder(prefix: str = "run") -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=private_folder()))
 
 
-def sweep(age: float = KEPT_SECONDS) -> None:
-    """Remove everything in the private folder that is older than `age` seconds.
+def sweep(age: float = KEPT_SECONDS, most: int = KEPT_BYTES) -> None:
+    """Remove what in the private folder is older than `age` seconds, and of the rest the oldest above `most` bytes.
 
     Gradio forgets uploads that were broken off, and results that are not its own.
     """
-    limit = time.time() - age
-    for path in sorted(private_folder().rglob("*"), reverse=True):  # files come before their folder
-        try:
-            if path.lstat().st_ctime > limit:
-                continue
-            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-        except OSError:
-            continue  # a folder that is not empty, or a file somebody else just removed
+    limit, total = time.time() - age, 0
+    for path, status in sorted(_found(private_folder()), key=lambda pair: pair[1].st_ctime, reverse=True):
+        is_folder = stat.S_ISDIR(status.st_mode)
+        total += 0 if is_folder else status.st_size
+        if status.st_ctime <= limit or (total > most and not is_folder):
+            with suppress(OSError):  # a folder that is not empty, or a file somebody else just removed
+                path.rmdir() if is_folder else path.unlink()
 
 
-def sweep_forever(every: float = 60.0) -> None:
+def _found(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Everything below a folder, files before their folder."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        with suppress(OSError):
+            yield path, path.lstat()
+
+
+def sweep_forever(every: float = 20.0) -> None:
     """Start a thread that sweeps as long as the process lives."""
 
     def work() -> None:
@@ -195,95 +188,22 @@ def write_preview(path: Path, picture: Any) -> Path:
     return path
 
 
-def launch_options(port: int | None, *, browser: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Arguments for `Blocks.launch`: this computer only, bounded requests, no telemetry, no error details."""
+def launch_options(
+    port: int | None, *, browser: bool = False, quiet: bool = False, access: Access = LOCAL
+) -> dict[str, Any]:
+    """Arguments for `Blocks.launch`: few doors, bounded requests, no telemetry, no error details."""
     from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(Limits)]
     return {
-        "server_name": "127.0.0.1", "server_port": port, "inbrowser": browser, "share": False, "quiet": quiet,
+        "server_name": access.host, "server_port": port, "inbrowser": browser, "share": False, "quiet": quiet,
         "show_error": False, "max_file_size": MAX_BYTES, "enable_monitoring": False, "run_history": False,
         "mcp_server": False, "ssr_mode": False, "pwa": False, "footer_links": [], "allowed_paths": [],
-        "state_session_capacity": 16,
-        "app_kwargs": {"openapi_url": None, "docs_url": None, "redoc_url": None, "middleware": middleware},
+        "state_session_capacity": 16, "root_path": access.root_path or None,
+        "app_kwargs": {
+            "openapi_url": None, "docs_url": None, "redoc_url": None,
+            "middleware": [Middleware(Limits, access=access)],
+        },
     }  # fmt: skip
-
-
-class Limits:
-    """ASGI middleware: bounded bodies, no writes from other sites, security headers on every answer."""
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = _refusal(scope["method"], headers, _body_limit(scope["path"]))
-        if refusal:
-            await _answer(send, *refusal)
-            return
-        await self._counted(scope, receive, send)
-
-    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and break it off when its body grows above the limit."""
-        limit, seen, started = _body_limit(scope["path"]), 0, False
-
-        async def count() -> MutableMapping[str, Any]:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            return message if seen <= limit else {"type": "http.disconnect"}
-
-        async def dress(message: MutableMapping[str, Any]) -> None:
-            nonlocal started
-            if seen > limit and not started:
-                return  # what the app makes of the broken-off body; the answer below is the right one
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message.get("headers", []), *_raw_headers()]
-            await send(message)
-
-        try:
-            await self.app(scope, count, dress)
-        except Exception:
-            if seen <= limit:
-                raise
-        if seen > limit and not started:
-            await _answer(send, 413, "The request is too large.")
-
-
-def _body_limit(path: str) -> int:
-    """Bytes that a request to this path may have."""
-    return UPLOAD_BODY if path.rstrip("/").endswith("/upload") else OTHER_BODY
-
-
-def _refusal(method: str, headers: Mapping[str, str], limit: int) -> tuple[int, str] | None:
-    """Status and words if a request is refused before its body is read."""
-    if method in ("GET", "HEAD", "OPTIONS"):
-        return None
-    # Browsers send this header with every request and a page cannot change it; other programs leave it out.
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return 403, "Requests from other sites are refused."
-    length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > limit:
-        return 413, f"The request must have at most {limit // 2**20} MB."
-    return None
-
-
-async def _answer(send: Send, status: int, text: str) -> None:
-    """Send a short answer in JSON, as Gradio's own refusals are."""
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close"), *_raw_headers()]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": f'{{"detail": "{text}"}}'.encode()})
-
-
-def _raw_headers() -> list[tuple[bytes, bytes]]:
-    """HEADERS as ASGI wants them."""
-    return [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 def find_models() -> list[Path]:

@@ -22,7 +22,7 @@ pytest.importorskip("gradio")
 import gradio as gr
 
 import app
-from seglab import build_model, compare, serving
+from seglab import access, build_model, compare, serving
 from seglab.checkpoint import Description, save_model
 from seglab.cli import main as seglab_main
 from seglab.corruptions import corrupt
@@ -494,9 +494,9 @@ def ask(
     async def send(message: dict) -> None:
         answers.append(message)
 
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    raw = [(b"host", b"localhost"), *((name.encode(), value.encode()) for name, value in headers.items())]
     scope = {"type": "http", "method": "POST", "path": path, "headers": raw}
-    asyncio.run(serving.Limits(inner)(scope, receive, send))
+    asyncio.run(access.Limits(inner)(scope, receive, send))
     assert [one["type"] for one in answers] == ["http.response.start", "http.response.body"]
     return answers[0]["status"], {name.decode(): value.decode() for name, value in answers[0]["headers"]}
 

@@ -28,8 +28,8 @@ from torch import nn
 
 pytest.importorskip("gradio")
 
+from seglab import access
 from seglab import page as seglab_page
-from seglab import serving
 from seglab.inference import Predictor
 
 pytestmark = pytest.mark.browser
@@ -346,4 +346,4 @@ def test_only_this_computer_is_served(address: str) -> None:
     request = urllib.request.Request(address, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(request)
-    assert serving.HOSTS == ["127.0.0.1", "localhost"]
+    assert access.HOSTS == ("127.0.0.1", "localhost")

@@ -21,7 +21,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"exported", "tiles"},
     {"inference"},
     {"export"},
-    {"evaluation", "explain", "batches", "history"},
+    {"evaluation", "explain", "batches", "history", "access"},
     {"runs", "cards", "packing", "verdicts"},  # beside training and comparison: the part of each that stands alone
     {"resume", "records"},
     {"training", "comparison", "robustness"},

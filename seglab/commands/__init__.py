@@ -299,9 +299,13 @@ def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
 
 def app(arguments: argparse.Namespace) -> int:
     """Open the browser app that compares models on your own pictures."""
+    from seglab.access import public_access
+
+    given = (arguments.host, arguments.allow_host, arguments.root_path)
+    access = public_access(*given, public=arguments.public)
     from seglab.page import run
 
-    return run(arguments.models, arguments.port)
+    return run(arguments.models, arguments.port, access=access)
 
 
 def one_line(error: BaseException) -> str:
