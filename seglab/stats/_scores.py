@@ -7,7 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Definition", "Floats", "as_counts", "define", "list_definitions", "mean_known", "per_image", "score"]
+__all__ = [
+    "Definition",
+    "Floats",
+    "as_counts",
+    "define",
+    "list_definitions",
+    "mean_known",
+    "parts",
+    "per_image",
+    "score",
+]
 
 Floats = NDArray[np.float64]
 RATIOS = ("dice", "iou", "precision", "recall", "specificity")
@@ -101,11 +111,17 @@ def score(counts: ArrayLike, definition: str) -> float:
 
 def ratio(counts: Floats, definition: Definition) -> Floats:
     """The ratio of every confusion matrix, (..., K, K) to (...), averaged over the classes that have a value."""
+    above, below = parts(counts, definition)
+    return mean_known(_divide(above, below), axis=-1)
+
+
+def parts(counts: Floats, definition: Definition) -> tuple[Floats, Floats]:
+    """What stands above and below the line, both sums of counts: (..., K, K) to (..., C), C the classes averaged."""
     hit = np.diagonal(counts, axis1=-2, axis2=-1)  # (..., K)
     predicted, true = counts.sum(axis=-2), counts.sum(axis=-1)
     total = true.sum(axis=-1, keepdims=True)
     if definition.ratio == "accuracy":
-        return _divide(hit.sum(axis=-1), total[..., 0])
+        return hit.sum(axis=-1, keepdims=True), total
     above, below = {
         "dice": (2 * hit, predicted + true),
         "iou": (hit, predicted + true - hit),
@@ -114,7 +130,7 @@ def ratio(counts: Floats, definition: Definition) -> Floats:
         "specificity": (total - predicted - true + hit, total - true),
     }[definition.ratio]
     chosen = list(definition.classes)
-    return mean_known(_divide(above[..., chosen], below[..., chosen]), axis=-1)
+    return above[..., chosen], below[..., chosen]
 
 
 def mean_known(values: Floats, axis: int) -> Floats:
