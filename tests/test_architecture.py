@@ -15,21 +15,22 @@ PACKAGE = Path(__file__).parents[1] / "seglab"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [  # a module may import modules of the rows before its own, and nothing else of seglab
     {"contract", "files"},
-    {"images", "config", "settings", "stats", "blocks", "devices", "palette", "sealed", "style", "texts"},
+    {"images", "config", "settings", "stats", "blocks", "devices", "palette", "sealed", "texts"},
     {"models", "losses", "metrics", "data", "augmentation", "corruptions"},
     {"checkpoint"},
     {"exported", "tiles"},
     {"inference"},
     {"export"},
+    {"engines"},
     {"evaluation", "explain", "batches", "history", "access"},
     {"runs", "cards", "packing", "verdicts"},  # beside training and comparison: the part of each that stands alone
     {"resume", "records"},
     {"training", "comparison", "robustness"},
     {"experiments", "verification"},
-    {"papers", "plots", "charts", "teach", "serving", "ablation"},
-    {"effects", "disturbed", "previews"},
-    {"shown"},  # from here on the page, from the inside to the outside
-    {"series"},
+    {"papers", "plots", "charts", "teach", "serving", "ablation", "orders"},
+    {"effects", "disturbed", "previews", "style", "pupil", "zipped"},
+    {"shown", "classroom"},  # from here on the page, from the inside to the outside
+    {"series", "evidence"},
     {"handlers"},
     {"page"},
     {"commands"},
