@@ -7,6 +7,7 @@ In Jupyter `explore` and `predict` are live. With SEGLAB_WIDGETS=static in the e
 text instead, which is how lessons are stored: a reader sees them before anything runs, and a test can compare them.
 """
 
+from seglab.teach._card import card_problems
 from seglab.teach._check import check, list_exercises
 from seglab.teach._claim import claim
 from seglab.teach._explore import explore
@@ -15,4 +16,6 @@ from seglab.teach._full_size import full_size
 from seglab.teach._predict import predict
 from seglab.teach._start import band, setup
 
-__all__ = ["band", "check", "claim", "explore", "full_size", "list_exercises", "predict", "setup", "show"]
+__all__ = [
+    "band", "card_problems", "check", "claim", "explore", "full_size", "list_exercises", "predict", "setup", "show",
+]  # fmt: skip
