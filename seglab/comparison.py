@@ -23,21 +23,22 @@ from seglab.explain import StageAttention
 from seglab.images import read_image, read_mask
 from seglab.inference import Predictor
 from seglab.packing import pack
+from seglab.texts import ENGLISH, Texts
 
 __all__ = ["METRICS", "VIEWS", "Comparison", "ModelResult", "compare", "read_truth"]
 
 VIEWS = ("outline", "error", "agreement", "probability", "attention", "mask")
-METRICS = {  # name: (title, decimals, whether it needs the truth)
-    "dice": ("Dice", 3, True),
-    "iou": ("IoU", 3, True),
-    "precision": ("Precision", 3, True),
-    "recall": ("Recall", 3, True),
-    "extra_px": ("Extra (FP), px", 0, True),
-    "missed_px": ("Missed (FN), px", 0, True),
-    "hausdorff95_px": ("Border distance HD95, px", 1, True),
-    "area_percent": ("Area, %", 2, False),
-    "time_ms": ("Model time, ms", 0, False),
-    "input_px": ("Input side, px", 0, False),
+METRICS = {  # name: (decimals, whether it needs the truth); the titles are among the texts
+    "dice": (3, True),
+    "iou": (3, True),
+    "precision": (3, True),
+    "recall": (3, True),
+    "extra_px": (0, True),
+    "missed_px": (0, True),
+    "hausdorff95_px": (1, True),
+    "area_percent": (2, False),
+    "time_ms": (0, False),
+    "input_px": (0, False),
 }
 
 
@@ -131,7 +132,9 @@ class Comparison:
         }
         return draw[kind]()
 
-    def alt_text(self, kind: str, model: str, *, stage: str | None = None, other: str | None = None) -> str:
+    def alt_text(
+        self, kind: str, model: str, *, stage: str | None = None, other: str | None = None, texts: Texts = ENGLISH
+    ) -> str:
         """What a view shows, for those who cannot see it; the numbers are in the table.
 
         Raises:
@@ -143,13 +146,13 @@ class Comparison:
             other = self._other(result, other).name
         if kind == "attention":
             stage = _stage(result, stage).name
-        return verdicts.alt_text(self, kind, model, stage, other)
+        return verdicts.alt_text(self, kind, model, stage, other, texts)
 
-    def verdict(self) -> str:
+    def verdict(self, texts: Texts = ENGLISH) -> str:
         """The result on this one picture in one or two sentences; plain text, not Markdown."""
-        return verdicts.verdict(self)
+        return verdicts.verdict(self, texts)
 
-    def table(self) -> list[dict[str, str]]:
+    def table(self, texts: Texts = ENGLISH) -> list[dict[str, str]]:
         """Numbers as text: a row a metric, a column a model, and second minus first if there are just two models.
 
         With more models there is no such column, because one difference of many would be picked by the order. The
@@ -157,10 +160,10 @@ class Comparison:
         number has no meaning.
         """
         rows = []
-        for name, (title, decimals, needs_truth) in METRICS.items():
+        for name, (decimals, needs_truth) in METRICS.items():
             values = [result.numbers[name] for result in self.results]
-            missing = "no mask" if needs_truth and self.truth is None else "not defined"
-            row = {"": title} | {
+            missing = texts("table.no_mask" if needs_truth and self.truth is None else "table.not_defined")
+            row = {"": texts(f"metric.{name}")} | {
                 result.name: missing if value is None else f"{value:.{decimals}f}"
                 for result, value in zip(self.results, values, strict=True)
             }
@@ -169,10 +172,10 @@ class Comparison:
             rows.append(row)
         return rows
 
-    def to_markdown(self) -> str:
+    def to_markdown(self, texts: Texts = ENGLISH) -> str:
         """The table in Markdown; markup in the names of models is shown, not obeyed."""
-        rows = self.table()
-        heads = [_escaped(head) for head in rows[0]]
+        rows = self.table(texts)
+        heads = [texts("table.difference") if head == DIFFERENCE else _escaped(head) for head in rows[0]]
         lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
         return "\n".join(lines + ["| " + " | ".join(row.values()) + " |" for row in rows])
 

@@ -19,6 +19,7 @@ from seglab.comparison import Comparison, ModelResult, compare
 from seglab.contract import IGNORE_INDEX
 from seglab.corruptions import corrupt, find_corruption
 from seglab.inference import Predictor
+from seglab.texts import ENGLISH, Texts
 
 __all__ = ["KINDS", "LOSS", "breaking_points", "cost", "disturb", "in_words", "is_none", "note_in_zip", "points_table"]
 
@@ -55,13 +56,16 @@ def disturb(comparison: Comparison, predictors: Mapping[str, Predictor], severit
     return replace(found, truth=comparison.truth).at(comparison.threshold)
 
 
-def in_words(severities: Mapping[str, float]) -> str:
-    """The disturbances with their units: "blur 1 (sigma in % of the shorter side)"; nothing if there is none."""
-    found = ((find_corruption(kind), severities[kind]) for kind in KINDS if kind in severities)
-    return ", ".join(f"{one.title} {value:g} ({one.unit})" for one, value in found if value != one.none)
+def in_words(severities: Mapping[str, float], texts: Texts = ENGLISH) -> str:
+    """The disturbances with their units: "Blur 1 (sigma in % of the shorter side)"; nothing if there is none."""
+    found = ((kind, severities[kind]) for kind in KINDS if kind in severities and severities[kind] != _none(kind))
+    return texts("list.comma").join(
+        texts("disturb.said", title=texts(f"corruption.{kind}"), unit=texts(f"corruption.{kind}.unit"), value=value)
+        for kind, value in found
+    )
 
 
-def cost(clean: Comparison, disturbed: Comparison) -> str:
+def cost(clean: Comparison, disturbed: Comparison, texts: Texts = ENGLISH) -> str:
     """What a disturbance did to every model, in a sentence or two; plain text.
 
     With a true mask that has an object, Dice before and after. Without, how much of each model's own undisturbed mask
@@ -70,23 +74,23 @@ def cost(clean: Comparison, disturbed: Comparison) -> str:
     Args:
         clean: Of the picture as it is.
         disturbed: Of the same models, in the same order, on the disturbed picture.
+        texts: Of the language to say it in.
     """
     pairs = list(zip(clean.results, disturbed.results, strict=True))
-    scores = [(_score(clean, before, before), _score(clean, before, after)) for before, after in pairs]
-    names = [before.name for before, _ in pairs]
-    if all(None not in pair for pair in scores):
-        told = [f"{name} {was:.3f} → {now:.3f}" for name, (was, now) in zip(names, scores, strict=True)]
-        measure = "Dice" if _has_object(clean) else "Dice with its own undisturbed mask"
-        losses = [round(was, 3) - round(now, 3) for was, now in scores if was is not None and now is not None]
-        return f"{measure}: {'; '.join(told)}. {_who(names, losses)}"
-    return "For one of the models Dice is not defined, so its loss cannot be said."
+    scores = [(before.name, _score(clean, before, before), _score(clean, before, after)) for before, after in pairs]
+    known = [(name, was, now) for name, was, now in scores if was is not None and now is not None]
+    if len(known) < len(scores):
+        return texts("cost.undefined")
+    told = "; ".join(texts("cost.model", name=name, before=was, after=now) for name, was, now in known)
+    losses = [(round(was, 3) - round(now, 3), name) for name, was, now in known]
+    return texts("cost.dice" if _has_object(clean) else "cost.own", told=told, who=_who(losses, texts))
 
 
 def breaking_points(
     comparison: Comparison,
     predictors: Mapping[str, Predictor],
     kinds: tuple[str, ...] = KINDS,
-    on_step: Callable[[int, int, str], None] | None = None,
+    on_step: Callable[[int, int, str, float], None] | None = None,
 ) -> dict[str, dict[str, float | None]]:
     """The weakest tried severity at which each model has lost LOSS of Dice; None if it has not at any.
 
@@ -97,7 +101,7 @@ def breaking_points(
         comparison: Of the undisturbed picture.
         predictors: Its models, by the names it has for them.
         kinds: Disturbances to try.
-        on_step: Called before each severity with the number of those done, of all, and the disturbance in words.
+        on_step: Called before each severity with the number of those done, of all, the kind and the severity.
 
     Returns:
         By kind, then by model.
@@ -110,25 +114,29 @@ def breaking_points(
             if None not in points[kind].values():
                 break
             if on_step is not None:
-                on_step(done + number, total, in_words({kind: severity}))
+                on_step(done + number, total, kind, severity)
             _note_broken(points[kind], comparison, disturb(comparison, predictors, {kind: severity}), severity)
         done += len(severities)
     return points
 
 
-def points_table(points: Mapping[str, Mapping[str, float | None]], heads: Mapping[str, str]) -> str:
+def points_table(
+    points: Mapping[str, Mapping[str, float | None]], heads: Mapping[str, str], texts: Texts = ENGLISH
+) -> str:
     """What `breaking_points` found as a Markdown table: a row a disturbance, a column a model.
 
     Args:
         points: By kind, then by model; at least one kind.
         heads: How each model's name is to be written in Markdown.
+        texts: Of the language to say it in.
     """
     names = list(next(iter(points.values())))
-    lines = ["| Breaks at | " + " | ".join(heads[name] for name in names) + " |", "|---" + "|---:" * len(names) + "|"]
+    head = texts("points.head")
+    lines = [f"| {head} | " + " | ".join(heads[name] for name in names) + " |", "|---" + "|---:" * len(names) + "|"]
     for kind, found in points.items():
-        one = find_corruption(kind)
-        cells = ("at none tried" if found[name] is None else f"{found[name]:g}" for name in names)
-        lines.append(f"| {one.title} ({one.unit}) | " + " | ".join(cells) + " |")
+        cells = (texts("points.none") if found[name] is None else f"{found[name]:g}" for name in names)
+        title = texts("points.row", title=texts(f"corruption.{kind}"), unit=texts(f"corruption.{kind}.unit"))
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -168,13 +176,11 @@ def _score(clean: Comparison, before: ModelResult, after: ModelResult) -> float 
     return None if np.isnan(mean) else mean
 
 
-def _who(names: list[str], losses: list[float]) -> str:
+def _who(losses: list[tuple[float, str]], texts: Texts) -> str:
     """Which model lost most."""
-    if len(names) < 2:
+    if len(losses) < 2:
         return ""
-    ranked = sorted(zip(losses, names, strict=True), reverse=True)
+    ranked = sorted(losses, reverse=True)
     if round(ranked[0][0] - ranked[1][0], 3) == 0:
-        return "No model lost more than the others on this one picture."
-    if ranked[0][0] <= 0:
-        return "No model lost on this one picture."
-    return f"{ranked[0][1]} lost most on this one picture."
+        return texts("cost.equal")
+    return texts("cost.most", name=ranked[0][1]) if ranked[0][0] > 0 else texts("cost.none")

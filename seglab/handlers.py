@@ -7,7 +7,7 @@ A handler's last value is the status line. Handlers raise ImageError or ValueErr
 import re
 import secrets
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -20,21 +20,24 @@ from seglab import compare, load_dataset, serving
 from seglab.comparison import Comparison, read_truth
 from seglab.contract import IGNORE_INDEX
 from seglab.disturbed import KINDS, LOSS, breaking_points, disturb, in_words, is_none, note_in_zip, points_table
+from seglab.evidence import evidence
 from seglab.images import ImageError, mask_values, read_image, write_mask, write_png
 from seglab.inference import Predictor
-from seglab.series import run_series, series_table
-from seglab.shown import MAX_MODELS, VIEW_NAMES, Shown, every_model, plain
+from seglab.series import Entry, run_series, series_table
+from seglab.shown import MAX_MODELS, Shown, every_model, plain
+from seglab.texts import ENGLISH, Texts
 
 __all__ = ["EXAMPLES", "Example", "Handlers", "speaking"]
 
 BROWSER_FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+PAINTED = "painted_mask.png"  # as page.js calls it: it belongs to the picture it was painted on
 PROGRESS = gr.Progress()  # Gradio finds it among the defaults and hands in the one of the event
 
 
 class Example(NamedTuple):
     """A generated picture; `number` in the test part."""
 
-    label: str
+    name: str  # its label is the text `example.NAME`
     task: str
     number: int
     size: tuple[int, int]
@@ -42,20 +45,23 @@ class Example(NamedTuple):
 
 
 EXAMPLES = (  # by the shipped models: attention is closer to the truth in the first, farther in the second and fourth
-    Example("Skin lesion with mask", "skin", 4, (576, 768)),
-    Example("Skin lesion, black corners", "skin", 12, (576, 768)),
-    Example("Skin lesion, hair, no mask", "skin", 3, (576, 768), has_mask=False),
-    Example("Steel scratch with mask", "steel", 2, (400, 400)),
-    Example("Steel blotches with mask", "steel", 3, (400, 400)),
+    Example("lesion", "skin", 4, (576, 768)),
+    Example("corners", "skin", 12, (576, 768)),
+    Example("hair", "skin", 3, (576, 768), has_mask=False),
+    Example("scratch", "steel", 2, (400, 400)),
+    Example("blotches", "steel", 3, (400, 400)),
 )
 
 
-def speaking(handler: Callable[..., Any], blanks: Sequence[Any] | None) -> Callable[..., Iterator[Any]]:
+def speaking(
+    handler: Callable[..., Any], blanks: Sequence[Any] | None, texts: Texts = ENGLISH
+) -> Callable[..., Iterator[Any]]:
     """The handler as Gradio wants it, with every error said in words.
 
     Args:
         handler: Returns all output values, the status line last.
         blanks: Values of the outputs before the status line when something goes wrong; None if there is no such line.
+        texts: Of the visitor's language.
     """
 
     @wraps(handler)
@@ -63,7 +69,7 @@ def speaking(handler: Callable[..., Any], blanks: Sequence[Any] | None) -> Calla
         try:
             values = handler(*inputs)
         except Exception as error:
-            message = _in_words(error)
+            message = _in_words(error, texts)
         else:
             yield values
             return
@@ -79,13 +85,15 @@ class Handlers:
 
     Args:
         predictors: Models by short name, kept as they are: what is added later is on offer too.
+        texts: Of the visitor's language.
 
     Attributes:
         predictors: The same.
+        texts: The same.
     """
 
-    def __init__(self, predictors: dict[str, Predictor]) -> None:
-        self.predictors = predictors
+    def __init__(self, predictors: MutableMapping[str, Predictor], texts: Texts = ENGLISH) -> None:
+        self.predictors, self.texts = predictors, texts
         self._files: dict[int, tuple[str, str | None]] = {}
 
     @property
@@ -96,8 +104,8 @@ class Handlers:
     @property
     def tasks(self) -> list[tuple[str, str]]:
         """(label, key) of every task that has a model."""
-        labels = {**serving.TASKS, serving.OWN_TASK: "Own models"}
-        return [(label, task) for task, label in labels.items() if task in self._task_of.values()]
+        present = set(self._task_of.values())
+        return [(self.texts(f"task.{one}"), one) for one in (*serving.TASKS, serving.OWN_TASK) if one in present]
 
     @property
     def examples(self) -> list[int]:
@@ -133,17 +141,17 @@ class Handlers:
     def check_picture(self, picture: Path | None) -> tuple[str | None, Any, str]:
         """Refuse a bad picture when it is uploaded; say the size of a good one and hide the last one's result."""
         if picture is None:
-            return None, gr.skip(), "Choose a picture."
+            return None, gr.skip(), self.texts("say.choose")
         pixels = read_image(picture)
         if picture.suffix.lower() not in BROWSER_FORMATS:  # browsers cannot show TIFF; PNG keeps every pixel
             picture = picture.with_suffix(".png")
             write_png(picture, pixels)
-        ready = f"Picture ready: {pixels.shape[1]} × {pixels.shape[0]} pixels. Press Compare."
+        ready = self.texts("say.picture", width=pixels.shape[1], height=pixels.shape[0])
         return str(picture), gr.Column(visible=False), ready
 
     def keep_truth(self, truth: Path | None, picture: Path | None) -> str | None:
-        """The mask, unless it belongs to an example or does not fit the picture that was just uploaded."""
-        if truth is None or picture is None or truth.parent.name.startswith("examples-"):
+        """The mask, unless it belongs to an example, was painted, or does not fit the picture just uploaded."""
+        if truth is None or picture is None or truth.name == PAINTED or truth.parent.name.startswith("examples-"):
             return None
         try:
             read_truth(truth, read_image(picture).shape[:2], next(iter(self.predictors.values())))
@@ -156,14 +164,15 @@ class Handlers:
     ) -> tuple[str | None, str]:
         """Refuse a bad mask when it is uploaded, and say what was read."""
         if truth is None:
-            return None, "No true mask."
+            return None, self.texts("say.no_truth")
         if picture is None:
-            return str(truth), "Mask received. Choose its picture too."
+            return str(truth), self.texts("say.truth_alone")
         predictor = self.predictors[self._chosen(names)[0]]
         mask = read_truth(truth, read_image(picture).shape[:2], predictor)
         known = mask != IGNORE_INDEX
         share = 100 * float((mask[known] > 0).mean()) if known.any() else 0.0
-        return str(truth), f"Mask ready: {share:.1f} % object.{_note(truth, predictor)}"
+        note = _note(truth, predictor)
+        return str(truth), self.texts("say.truth", share=share, note=self.texts(note) if note else "")
 
     def compare(  # noqa: PLR0913, PLR0917 - Gradio passes the inputs by position
         self,
@@ -182,44 +191,43 @@ class Handlers:
         clean = self._run(picture, truth, names, threshold, progress)
         self._disturb(shown, clean, (noise, blur, brightness, jpeg))
         comparison = shown.kept()
-        sizes = " and ".join(f"{one} × {one}" for one in sorted({one.size for one in comparison.results}))
+        sizes = self.texts.listed([f"{one} × {one}" for one in sorted({one.size for one in comparison.results})])
         seconds = sum(one.seconds for one in comparison.results)
         height, width = comparison.image.shape[:2]
-        done = f"Done: {seconds:.2f} s of model time. Processed at {sizes}, shown at {width} × {height}."
-        return [*shown.result(), done]
+        done = self.texts("say.done", seconds=seconds, sizes=sizes, width=width, height=height)
+        return [*shown.result(self.texts), done]
 
-    @staticmethod
-    def move(shown: Shown, threshold: float) -> list[Any]:
+    def move(self, shown: Shown, threshold: float) -> list[Any]:
         """Another threshold, from the stored probabilities."""
         same = shown.clean in (None, shown.kept())
         shown.comparison = shown.kept().at(threshold)
         shown.clean = shown.comparison if same or shown.clean is None else shown.clean.at(threshold)
-        return [*shown.result(), f"Threshold {threshold:.2f}; no model was run again."]
+        return [*shown.result(self.texts), self.texts("say.threshold", threshold=threshold)]
 
     def disturb(  # noqa: PLR0917 - Gradio passes the inputs by position
         self, shown: Shown, noise: float, blur: float, brightness: float, jpeg: float
     ) -> list[Any]:
         """The same models on the picture, disturbed; with no disturbance the kept result."""
-        shown.kept()
-        self._disturb(shown, shown.clean or shown.kept(), (noise, blur, brightness, jpeg))
-        said = in_words(shown.severities)
-        return [*shown.result(), f"Disturbed: {said}." if said else "The picture as it is; no model was run again."]
+        self._disturb(shown, shown.clean or shown.kept(self.texts), (noise, blur, brightness, jpeg))
+        said = in_words(shown.severities, self.texts)
+        words = self.texts("say.disturbed", disturbance=said) if said else self.texts("say.undisturbed")
+        return [*shown.result(self.texts), words]
 
     def breaking(self, shown: Shown, progress: Any = PROGRESS) -> tuple[str, str]:
         """A table of the severity at which each model breaks."""
-        clean = shown.clean or shown.kept()
+        clean = shown.clean or shown.kept(self.texts)
 
-        def on_step(done: int, total: int, words: str) -> None:
+        def on_step(done: int, total: int, kind: str, severity: float) -> None:
             if progress is not None:
-                progress((done, total), desc=words)
+                progress((done, total), desc=in_words({kind: severity}, self.texts))
 
         points = breaking_points(clean, self._models_of(clean), on_step=on_step)
-        table = points_table(points, {one.name: plain(one.name) for one in clean.results})
-        return f"{table}\n\nBreaks: has lost {LOSS} Dice or more.", "Done: what breaks which model, in the table."
+        table = points_table(points, {one.name: plain(one.name) for one in clean.results}, self.texts)
+        return f"{table}\n\n{self.texts('points.note', loss=LOSS)}", self.texts("say.breaking")
 
     def every_model(self, shown: Shown, progress: Any = PROGRESS) -> tuple[str, str]:
         """All models of this task in one table, for the picture on the page."""
-        comparison = shown.kept()
+        comparison = shown.kept(self.texts)
         tasks = {self._task_of[name] for name in self.predictors if self._is_in(name, comparison)}
         classes = {len(one.classes) for one in self._models_of(comparison).values()}
         names = [
@@ -230,10 +238,10 @@ class Handlers:
         results = comparison.results
         if names:
             others = {self.titles[name]: self.predictors[name] for name in names}
-            found = compare(comparison.image, others, attention=False, on_model=_reporter(progress, len(others)))
+            found = compare(comparison.image, others, attention=False, on_model=self._reporter(progress, len(others)))
             results += replace(found, truth=comparison.truth).at(comparison.threshold).results
-        table = every_model(replace(comparison, results=results))
-        return table, f"Done: {len(results)} models in one table."
+        table = every_model(replace(comparison, results=results), self.texts)
+        return table, self.texts("say.every", count=len(results))
 
     def series(
         self,
@@ -249,18 +257,21 @@ class Handlers:
 
         def on_picture(done: int, total: int, name: str) -> None:
             if progress is not None:
-                progress((done, total), desc=f"{name}, picture {done + 1} of {total}")
+                progress((done, total), desc=self.texts("say.series", name=name, number=done + 1, total=total))
 
-        entries = run_series(files or [], models, threshold, path, on_picture)
+        entries = run_series(files or [], models, threshold, path, on_picture, self.texts)
         bad = sum(bool(one.problem) for one in entries)
-        said = f"Done: {len(entries)} pictures" + (f", {bad} of them could not be read." if bad else ".")
-        return [entries, series_table(entries, order), gr.DownloadButton(value=str(path), interactive=True), said]
+        said = self.texts("say.series_bad" if bad else "say.series_done", count=len(entries), bad=bad)
+        return [entries, self.ordered(entries, order), gr.DownloadButton(value=str(path), interactive=True), said]
 
-    @staticmethod
-    def look(shown: Shown, view: str | None, stage: str | None, opacity: float) -> list[Any]:
+    def ordered(self, entries: list[Entry], order: str) -> str:
+        """The table of many pictures in an order; nothing before there is one."""
+        return series_table(entries, order, self.texts) if entries else ""
+
+    def look(self, shown: Shown, view: str | None, stage: str | None, opacity: float) -> list[Any]:
         """Another view of the same result."""
         shown.view, shown.stage, shown.opacity = view, stage, opacity
-        return [*shown.drawn(), f"View: {VIEW_NAMES[str(shown.view)]}."]
+        return [*shown.drawn(self.texts), self.texts("say.view", view=self.texts(f"view.{shown.view}"))]
 
     def show_example(self, index: int, shown: Shown) -> list[Any]:
         """A generated picture, its mask and the result."""
@@ -270,13 +281,12 @@ class Handlers:
         picture, truth = self._example_files(index)
         models = self.models_of(task)
         result = self.compare(shown, Path(picture), Path(truth) if truth else None, models["value"], 0.5)[:-1]
-        status = f"Example shown: {example.label}. Choose a picture or press another example."
+        status = self.texts("say.example", label=self.texts(f"example.{example.name}"))
         return [picture, truth, gr.Radio(value=task), gr.CheckboxGroup(**models), 0.5, 0, 0, 0, 100, *result, status]
 
-    @staticmethod
-    def pack(shown: Shown) -> Any:
+    def pack(self, shown: Shown) -> Any:
         """The ZIP of the result on screen; nothing if another result has come meanwhile, which gets its own."""
-        comparison, severities = shown.kept(), shown.severities
+        comparison, severities = shown.kept(self.texts), shown.severities
         path = comparison.to_zip(serving.new_folder() / "seglab-results.zip")
         if severities:
             note_in_zip(path, comparison.image, severities)
@@ -293,31 +303,45 @@ class Handlers:
     ) -> Comparison:
         """Compare, after the request is checked."""
         if picture is None:
-            raise ImageError("Choose a picture first, or press one of the examples.")
+            raise ImageError(self.texts("error.first"))
         models = {self.titles[name]: self.predictors[name] for name in self._chosen(names)}
-        return compare(picture, models, truth, threshold, on_model=_reporter(progress, len(models)))
+        return compare(picture, models, truth, threshold, on_model=self._reporter(progress, len(models)))
 
     def _disturb(self, shown: Shown, clean: Comparison, values: Sequence[float]) -> None:
         """Put a comparison and its disturbed copy on the page."""
         severities = dict(zip(KINDS, values, strict=True))
-        found = disturb(clean, self._models_of(clean), severities)
+        models = self._models_of(clean)
+        found = disturb(clean, models, severities)
+        shown.evidence = evidence(models, self.texts)
         shown.clean, shown.comparison, shown.severities = clean, found, {} if is_none(severities) else severities
 
     def _models_of(self, comparison: Comparison) -> dict[str, Predictor]:
         """The models of a comparison, by the names it has for them."""
-        return {self.titles[name]: one for name, one in self.predictors.items() if self._is_in(name, comparison)}
+        titles = self.titles
+        return {titles[name]: one for name, one in self.predictors.items() if self._is_in(name, comparison)}
 
     def _is_in(self, name: str, comparison: Comparison) -> bool:
         """Whether a comparison has that model."""
-        return any(self.titles[name] == one.name for one in comparison.results)
+        title = self.titles[name]
+        return any(title == one.name for one in comparison.results)
+
+    def _reporter(self, progress: Any, total: int) -> Callable[[int, str], None]:
+        """What `compare` calls before each model, to move a progress bar."""
+
+        def on_model(number: int, name: str) -> None:
+            if progress is not None:
+                desc = self.texts("say.running", name=name, number=number + 1, total=total)
+                progress((number, total), desc=desc)
+
+        return on_model
 
     def _chosen(self, names: Sequence[str] | None) -> list[str]:
         """The chosen models, in the order of the page; at least one, and all of one kind."""
         chosen = [name for name in self.predictors if name in (names or ())]
         if not 1 <= len(chosen) <= MAX_MODELS:
-            raise ImageError(f"Choose one to {MAX_MODELS} models; {len(chosen)} are chosen.")
+            raise ImageError(self.texts("error.models", most=MAX_MODELS, count=len(chosen)))
         if len({len(self.predictors[name].classes) for name in chosen}) > 1:
-            raise ImageError("The chosen models have different numbers of classes. Choose models of one task.")
+            raise ImageError(self.texts("error.classes"))
         return chosen
 
     def _example_files(self, index: int) -> tuple[str, str | None]:
@@ -334,33 +358,23 @@ class Handlers:
         return files
 
 
-def _reporter(progress: Any, total: int) -> Callable[[int, str], None]:
-    """What `compare` calls before each model, to move a progress bar."""
-
-    def on_model(number: int, name: str) -> None:
-        if progress is not None:
-            progress((number, total), desc=f"Running {name}, model {number + 1} of {total}")
-
-    return on_model
-
-
 def _note(truth: Path, predictor: Predictor) -> str:
-    """How a mask file was read, where that is not plain."""
+    """Key of the text that says how a mask file was read, where that is not plain."""
     if truth.suffix.lower() == ".json":
-        return " Read from labelme."
+        return "say.labelme"
     if len(predictor.classes) == 2 and not {0, 1, 255}.issuperset(mask_values(truth).tolist()):
-        return " It has grey values; 128 and above count as object."
+        return "say.grey"
     return ""
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: Exception, texts: Texts) -> str:
     """What a visitor is told about an error: cause and remedy, never a path of the server."""
     if isinstance(error, ImageError):
-        return error.message
+        return texts.said(error.message)
     if isinstance(error, ValueError):
         return re.sub(rf"{re.escape(str(serving.private_folder()))}\S*/", "", str(error))
     if isinstance(error, MemoryError) or "memory" in str(error).lower():
-        return "Not enough memory for this picture. Make it smaller than 2000 pixels and try again."
+        return texts("error.memory")
     reference = secrets.token_hex(2)
     print(f"seglab: reference {reference}\n{''.join(traceback.format_exception(error))}", flush=True)
-    return f"Something went wrong on the server (reference {reference}). Nothing was saved."
+    return texts("error.unexpected", reference=reference)

@@ -17,29 +17,20 @@ import gradio as gr
 
 from seglab import serving
 from seglab.access import LOCAL, WAITING, Access
+from seglab.classroom import Classroom
 from seglab.corruptions import find_corruption
 from seglab.disturbed import KINDS
 from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.inference import Predictor
-from seglab.series import MAX_PICTURES, ORDERS, Entry, series_table
+from seglab.series import MAX_PICTURES, ORDERS
 from seglab.shown import MAX_MODELS, Shown
-from seglab.style import CSS, HEAD, theme
-from seglab.texts import ENGLISH, Texts
+from seglab.style import CSS, head, theme
+from seglab.texts import ENGLISH, LANGUAGES, Texts
+from seglab.train_page import build_train_tab
+from seglab.visitors import VisitorModels
 
 __all__ = ["build_app", "launch", "main", "run"]
 
-INTRO = """# Compare a baseline and an attention model
-Both models get the same picture. Add the true mask and the app shows where each one is right, draws too much or misses.
-
-Research demo, not a medical device. Files stay on this computer and are deleted after one hour."""
-NO_MODELS = """## No model is installed yet
-Train one: `seglab train unet bce_dice DATA --out runs/first`. Then start the app with it:
-`python app.py --models runs/first/best.safetensors`. Trained models in `assets/models/` are found by themselves."""
-FOOT = """Example pictures are generated, not photographs. One picture is no evidence: compare models on a test set with
-`seglab compare`. For whole folders use `seglab predict`; it gives the same masks. Programs can call `/compare`."""
-MANY = f"""Up to {MAX_PICTURES} pictures, 20 MB together; for more use `seglab predict`. The models and the threshold
-chosen above hold. `NAME_mask.png` or a labelme `NAME.json` is taken as the true mask of `NAME`."""
-FORMATS = "JPEG, PNG, WebP, BMP or TIFF, up to 20 MB and 40 megapixels, for example 8000 × 5000."
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 LATEST: dict[str, Any] = {"trigger_mode": "always_last"}  # while a slider moves, only its last place counts
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}  # one heavy event at a time, whatever it is
@@ -53,31 +44,46 @@ def build_app(predictors: Mapping[str, Predictor], *, training: bool = True) -> 
         training: Whether the page may start trainings; never where strangers come.
     """
     serving.prepare()
-    models = dict(predictors)  # the one list of models, to which the Train tab may add
-    title = "seglab: compare models on one picture"
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, serving.KEPT_SECONDS)) as blocks:
+    models = VisitorModels(predictors)  # the one list of models, to which the Train tab adds for its visitor
+    classroom = Classroom() if training else None
+    kept = (60, serving.KEPT_SECONDS)
+    with gr.Blocks(title=ENGLISH("page.title"), analytics_enabled=False, delete_cache=kept) as blocks:
         if models:
             _endpoint(Handlers(models))  # first, so that no other event takes its name
-        _page(blocks, Handlers(models), ENGLISH, training=training)
+        _page(blocks, Handlers(models), classroom)
+    for code, texts in LANGUAGES.items():
+        if texts is not ENGLISH:
+            with blocks.route(texts.name, code, show_in_navbar=False):
+                _page(blocks, Handlers(models, texts), classroom)
     blocks.queue(max_size=WAITING, default_concurrency_limit=4, api_open=False)
-    return blocks  # type: ignore[no-any-return]  # Gradio's __enter__ has no type
+    return serving.speak_of_requests(blocks)  # type: ignore[no-any-return]  # Gradio's __enter__ has no type
 
 
-def _page(blocks: gr.Blocks, handlers: Handlers, texts: Texts, *, training: bool) -> None:
-    """The page in one language: its tabs."""
-    gr.Markdown(INTRO, elem_id="intro")
-    with gr.Tabs(elem_id="tabs"):
-        ui = _compare_tab(blocks, handlers, texts)  # noqa: F841 - for the line below
-        # if training:
-        #     with gr.Tab(texts("tab.train"), id="train"): build_train_tab(ui, handlers, texts)
-    gr.Markdown(FOOT, elem_id="foot")
+def _page(blocks: gr.Blocks, handlers: Handlers, classroom: Classroom | None) -> None:
+    """The page in the handlers' language: its tabs."""
+    texts = handlers.texts
+    gr.Markdown(_languages(texts), elem_id="languages")
+    gr.Markdown(texts("page.intro"), elem_id="intro")
+    with gr.Tabs(elem_id="tabs") as tabs:
+        ui = _compare_tab(blocks, handlers)
+        if classroom is not None:
+            with gr.Tab(texts("tab.train"), id="train"):
+                build_train_tab(blocks, tabs, ui, handlers, classroom)
+    gr.Markdown(texts("page.foot"), elem_id="foot")
 
 
-def _compare_tab(blocks: gr.Blocks, handlers: Handlers, texts: Texts) -> SimpleNamespace:
+def _languages(here: Texts) -> str:
+    """The menu of languages, each in its own name; English asks to stay English whatever the browser speaks."""
+    links = {code: f"[{one.name}]({'./?lang=en' if one is ENGLISH else code})" for code, one in LANGUAGES.items()}
+    return " ".join(f"**{one.name}**" if one is here else links[code] for code, one in LANGUAGES.items())
+
+
+def _compare_tab(blocks: gr.Blocks, handlers: Handlers) -> SimpleNamespace:
     """The tab that compares models; its components by name, none if there is no model."""
+    texts = handlers.texts
     with gr.Tab(texts("tab.compare"), id="compare"):
         if not handlers.predictors:
-            gr.Markdown(NO_MODELS)
+            gr.Markdown(texts("page.no_models"))
             return SimpleNamespace()
         ui = _layout(handlers)
         _wire(blocks, ui, handlers)
@@ -86,120 +92,148 @@ def _compare_tab(blocks: gr.Blocks, handlers: Handlers, texts: Texts) -> SimpleN
 
 def _layout(handlers: Handlers) -> SimpleNamespace:
     """All components, by name."""
+    texts = handlers.texts
     ui = SimpleNamespace(state=gr.State(Shown(), time_to_live=serving.KEPT_SECONDS))
     with gr.Row(elem_id="examples"):
-        ui.examples = [(i, gr.Button(EXAMPLES[i].label, size="sm")) for i in handlers.examples]
+        ui.examples = [(i, gr.Button(texts(f"example.{EXAMPLES[i].name}"), size="sm")) for i in handlers.examples]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             _inputs(ui, handlers)
         with gr.Column(scale=2, min_width=320):
-            _outputs(ui)
-    with gr.Accordion("Many pictures at once", open=False, elem_id="many"):
-        _series(ui)
+            _outputs(ui, texts)
+    with gr.Accordion(texts("many.title"), open=False, elem_id="many"):
+        _series(ui, texts)
     return ui
 
 
 def _inputs(ui: SimpleNamespace, handlers: Handlers) -> None:
     """The left column."""
-    task = handlers.tasks[0][1]
-    ui.picture = _picture(elem_id="picture", height=240)
-    ui.truth = _truth(elem_id="truth", height=140)
-    ui.task = gr.Radio(handlers.tasks, value=task, label="Task", visible=len(handlers.tasks) > 1)
-    ui.models = gr.CheckboxGroup(**handlers.models_of(task), label="Models", info=f"One to {MAX_MODELS}.")
-    ui.threshold = _threshold()
-    with gr.Accordion("Disturb the picture", open=False, elem_id="disturb"):
-        gr.Markdown(
-            "Both models get the picture disturbed by so much. The true mask stays as it is.", elem_classes="small"
-        )
-        ui.severities = [_severity(kind) for kind in KINDS]
-        ui.breaking = gr.Button("Find what breaks each model", size="sm")
-    ui.compare = gr.Button("Compare", variant="primary", elem_id="compare")
+    task, texts = handlers.tasks[0][1], handlers.texts
+    ui.picture = _picture(texts, elem_id="picture", height=240)
+    ui.truth = _truth(texts, elem_id="truth", height=140)
+    with gr.Accordion(texts("paint.title"), open=False):
+        gr.Column(elem_id="paint")  # page.js puts the painting here: Gradio's editor needs 'unsafe-eval'
+    choice: dict[str, Any] = {"label": texts("task.label"), "visible": len(handlers.tasks) > 1}
+    ui.task = gr.Radio(handlers.tasks, value=task, **choice)
+    said: dict[str, Any] = {"label": texts("models.label"), "info": texts("models.info", most=MAX_MODELS)}
+    ui.models = gr.CheckboxGroup(**handlers.models_of(task), **said)
+    ui.threshold = _threshold(texts)
+    with gr.Accordion(texts("disturb.title"), open=False, elem_id="disturb"):
+        gr.Markdown(texts("disturb.help"), elem_classes="small")
+        ui.severities = [_severity(kind, texts) for kind in KINDS]
+        ui.breaking = gr.Button(texts("disturb.break"), size="sm")
+    ui.compare = gr.Button(texts("compare.button"), variant="primary", elem_id="compare")
 
 
-def _outputs(ui: SimpleNamespace) -> None:
+def _outputs(ui: SimpleNamespace, texts: Texts) -> None:
     """The right column."""
     ui.status = gr.Markdown("", elem_id="live")
     with gr.Column(visible=False) as ui.result:
         ui.verdict = gr.Markdown("", elem_id="verdict")
-        ui.view = gr.Radio([], label="View", elem_id="view")
-        ui.stage = gr.Radio([], label="Attention stage", visible=False)
+        ui.view = gr.Radio([], label=texts("view.label"), elem_id="view")
+        ui.stage = gr.Radio([], label=texts("stage.label"), visible=False)
         ui.legend = gr.Markdown("", elem_id="legend")
         with gr.Row(elem_id="pictures"):
             ui.slots = [part for i in range(MAX_MODELS) for part in _slot(i)]
-        ui.opacity = gr.Slider(0, 1, 0.6, step=0.05, label="Opacity of the colours")
-        with gr.Accordion("Slide between two pictures", open=False, elem_id="slide"):
-            ui.divider = gr.Slider(0, 100, 50, step=1, label="Divider, % from the left")
+        ui.opacity = gr.Slider(0, 1, 0.6, step=0.05, label=texts("opacity.label"))
+        with gr.Accordion(texts("slide.title"), open=False, elem_id="slide"):
+            ui.divider = gr.Slider(0, 100, 50, step=1, label=texts("slide.divider"))
             ui.slide = [gr.Markdown(""), gr.ImageSlider(show_label=False, buttons=[], interactive=False, format="png")]
         ui.table = gr.Markdown("", elem_id="numbers", elem_classes="scroll")
+        ui.evidence = gr.Markdown("", elem_id="evidence", elem_classes=["scroll", "small"])
         ui.points = gr.Markdown("", elem_id="points", elem_classes="scroll")
-        ui.every = gr.Button("All models of this task in one table", size="sm")
+        ui.every = gr.Button(texts("every.button"), size="sm")
         ui.everyone = gr.Markdown("", elem_id="everyone", elem_classes="scroll")
-        ui.download = gr.DownloadButton("Download all (ZIP)", elem_id="download", interactive=False)
+        ui.download = gr.DownloadButton(texts("download.label"), elem_id="download", interactive=False)
 
 
-def _series(ui: SimpleNamespace) -> None:
+def _series(ui: SimpleNamespace, texts: Texts) -> None:
     """Many pictures: files, order, table, ZIP. Models and threshold are those of the left column."""
-    gr.Markdown(MANY, elem_classes="small")
-    files = gr.File(label="Pictures and their masks", file_count="multiple", elem_id="files", height=160)
-    ui.files = serving.guard(files, "picture")
-    ui.order = gr.Radio(list(ORDERS), value=ORDERS[0], label="Order")
-    ui.run_series = gr.Button("Compare on all pictures", variant="primary")
+    gr.Markdown(texts("many.help", most=MAX_PICTURES), elem_classes="small")
+    files = gr.File(label=texts("many.files"), file_count="multiple", elem_id="files", height=160)
+    ui.files = _guarded(files, "picture", texts)
+    orders = [(texts(f"order.{one}"), one) for one in ORDERS]
+    ui.order = gr.Radio(orders, value=ORDERS[0], label=texts("order.label"))
+    ui.run_series = gr.Button(texts("many.button"), variant="primary")
     ui.entries = gr.State([], time_to_live=serving.KEPT_SECONDS)
     ui.series = gr.Markdown("", elem_id="series", elem_classes="scroll")
-    ui.series_zip = gr.DownloadButton("Download table (CSV) and masks (ZIP)", interactive=False, elem_id="series-zip")
+    ui.series_zip = gr.DownloadButton(texts("many.download"), interactive=False, elem_id="series-zip")
 
 
 def _slot(number: int) -> list[Any]:
-    """Place for one model's picture: column, caption, picture."""
+    """Place for one model: column, caption, picture; caption and picture of its channel gates. See `shown.SLOT`."""
+    looks: dict[str, Any] = {"show_label": False, "interactive": False, "format": "png", "container": False}
     with gr.Column(visible=False, min_width=160) as column:
         caption = gr.Markdown("")
-        picture = gr.Image(show_label=False, buttons=["download", "fullscreen"], interactive=False,
-                           format="png", elem_id=f"out_{number}", container=False)  # fmt: skip
-    return [column, caption, picture]
+        picture = gr.Image(buttons=["download", "fullscreen"], elem_id=f"out_{number}", **looks)
+        said = gr.Markdown("", elem_classes="small")
+        gates = gr.Image(buttons=[], visible=False, elem_id=f"gates_{number}", elem_classes="gates", **looks)
+    return [column, caption, picture, said, gates]
 
 
-def _picture(**looks: Any) -> Any:
+def _picture(texts: Texts, **looks: Any) -> Any:
     """The guarded input for the picture."""
-    image = gr.Image(type="filepath", image_mode=None, sources=["upload"], label="Picture", buttons=[],
-                     placeholder=f"Drop a picture here, or click to choose one\n{FORMATS}",
-                     alt_text="The picture that the models get", **looks)  # fmt: skip
-    return serving.guard(image, "picture")
+    image = gr.Image(type="filepath", image_mode=None, sources=["upload"], label=texts("picture.label"), buttons=[],
+                     placeholder=texts("picture.drop"), alt_text=texts("picture.alt"), **looks)  # fmt: skip
+    return _guarded(image, "picture", texts)
 
 
-def _truth(**looks: Any) -> Any:
+def _truth(texts: Texts, **looks: Any) -> Any:
     """The guarded input for the true mask."""
     types = [".png", ".bmp", ".tif", ".tiff", ".json"]
-    file = gr.File(label="True mask, optional: PNG, BMP, TIFF or labelme JSON", file_types=types, **looks)
-    return serving.guard(file, "mask")
+    return _guarded(gr.File(label=texts("truth.label"), file_types=types, **looks), "mask", texts)
 
 
-def _threshold() -> gr.Slider:
+def _guarded(component: Any, what: str, texts: Texts) -> Any:
+    """`serving.guard`, its refusals in the visitor's language."""
+    read = serving.guard(component, what).preprocess
+
+    def preprocess(payload: Any) -> Any:
+        try:
+            return read(payload)
+        except gr.Error as error:
+            raise serving.spoken(texts.said(str(error.message))) from None
+
+    component.preprocess = preprocess
+    return component
+
+
+def _threshold(texts: Texts) -> gr.Slider:
     """The threshold input."""
-    return gr.Slider(
-        0.05, 0.95, 0.5, step=0.01, label="Threshold", info="Probability from which a pixel counts as object."
-    )
+    said: dict[str, Any] = {"label": texts("threshold.label"), "info": texts("threshold.info")}
+    return gr.Slider(0.05, 0.95, 0.5, step=0.01, **said)
 
 
-def _severity(kind: str) -> gr.Slider:
+def _severity(kind: str, texts: Texts) -> gr.Slider:
     """The slider of one disturbance; it starts at none."""
     one = find_corruption(kind)
     step = 1 if one.whole or one.high > 10 else 0.05
-    return gr.Slider(
-        one.low, one.high, one.none, step=step, label=f"{one.title}: {one.unit}", info=f"None: {one.none:g}"
-    )
+    label = texts("disturb.slider", title=texts(f"corruption.{kind}"), unit=texts(f"corruption.{kind}.unit"))
+    return gr.Slider(one.low, one.high, one.none, step=step, label=label, info=texts("disturb.none", value=one.none))
 
 
 def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     """Which event calls which handler."""
     drawn = [ui.stage, ui.legend, *ui.slots, *ui.slide, ui.status]
-    result = [ui.state, ui.result, ui.verdict, ui.table, ui.download, ui.view, ui.points, ui.everyone, *drawn]
+    result = [
+        ui.state,
+        ui.result,
+        ui.verdict,
+        ui.table,
+        ui.evidence,
+        ui.download,
+        ui.view,
+        ui.points,
+        ui.everyone,
+        *drawn,
+    ]
     shelf = [ui.picture, ui.truth, ui.task, ui.models, ui.threshold, *ui.severities, *result]
 
     def on(event: Any, handler: Any, inputs: Any, outputs: list[Any], guarded: int = 0, **more: Any) -> Any:
         # After an error, guarded inputs are emptied (with a plain value, see serving.guard); the rest stays as it is.
         blanks = [None] * guarded + [gr.skip()] * (len(outputs) - guarded - 1)
         place = {"show_progress_on": ui.status, **PRIVATE, **more}
-        return event(speaking(handler, blanks), inputs, outputs, **place)
+        return event(speaking(handler, blanks, handlers.texts), inputs, outputs, **place)
 
     def pack(done: Any) -> None:
         # Apart from the models' queue: the next comparison does not wait for the last one's ZIP.
@@ -223,7 +257,7 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     on(ui.run_series.click, handlers.series, many, [ui.entries, ui.series, ui.series_zip, ui.status], **MODEL,
        show_progress_on=[ui.status, ui.series])  # fmt: skip
     quiet = {"show_progress": "hidden", **LATEST, **PRIVATE}
-    ui.order.input(_in_order, [ui.entries, ui.order], ui.series, **quiet)
+    ui.order.input(handlers.ordered, [ui.entries, ui.order], ui.series, **quiet)
     ui.divider.input(_move_divider, ui.divider, ui.slide[1], **quiet)
     starts = [(index, button.click) for index, button in ui.examples]
     for index, event in [*starts, *[(index, blocks.load) for index, _ in starts[:1]]]:
@@ -235,16 +269,12 @@ def _move_divider(percent: float) -> Any:
     return gr.ImageSlider(slider_position=percent)
 
 
-def _in_order(entries: list[Entry], order: str) -> str:
-    """The table of many pictures in another order; nothing before there is one."""
-    return series_table(entries, order) if entries else ""
-
-
 def _endpoint(handlers: Handlers) -> None:
     """`/compare` for programs: picture, mask, models, threshold in; numbers and ZIP out."""
     with gr.Column(visible=False):
         names = list(handlers.predictors)
-        inputs = [_picture(), _truth(), gr.CheckboxGroup(names, value=names[:2], label="Models"), _threshold()]
+        models = gr.CheckboxGroup(names, value=names[:2], label=ENGLISH("models.label"))
+        inputs = [_picture(ENGLISH), _truth(ENGLISH), models, _threshold(ENGLISH)]
         outputs = [gr.JSON(), gr.File()]
         gr.Button("compare").click(speaking(handlers.answer, None), inputs, outputs, api_name="compare", **MODEL)
 
@@ -254,7 +284,7 @@ def launch(
 ) -> str:
     """Serve the page and give its address; without `wait` in the background (for tests)."""
     options = serving.launch_options(port, browser=browser, quiet=not wait, access=access)
-    _, address, _ = blocks.launch(**options, theme=theme(), css=CSS, head=HEAD, prevent_thread_lock=not wait)
+    _, address, _ = blocks.launch(**options, theme=theme(), css=CSS, head=head(), prevent_thread_lock=not wait)
     return str(address)
 
 

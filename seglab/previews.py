@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 
 from seglab.comparison import Comparison, ModelResult
 from seglab.explain import StageAttention
+from seglab.palette import heat
 from seglab.serving import PREVIEW_SIDE
 
-__all__ = ["screen_size"]
+__all__ = ["gate_bars", "screen_size"]
+
+BARS = (600, 72)  # width, unless there are more channels, and height in pixels
+PAPER, RULE = (244, 244, 244), (200, 200, 200)
 
 
 def screen_size(comparison: Comparison, side: int = PREVIEW_SIDE) -> Comparison:
@@ -42,6 +46,28 @@ def screen_size(comparison: Comparison, side: int = PREVIEW_SIDE) -> Comparison:
     truth = None if comparison.truth is None else _nearest(comparison.truth, size)
     results = tuple(_smaller(result, size) for result in comparison.results)
     return replace(comparison, image=_averaged(comparison.image, size), truth=truth, results=results)
+
+
+def gate_bars(channel: NDArray[Any]) -> NDArray[np.uint8]:
+    """Channel gates as bars, the largest first, coloured as the maps are.
+
+    Args:
+        channel: Gates (C,) in [0, 1], at least one.
+
+    Returns:
+        (72, W, 3) uint8, W 600 or more; a gate of 1 has the full height, and a line marks one half.
+
+    Example:
+        >>> bars = gate_bars(np.array([0.25, 1.0], np.float32))
+        >>> bars.shape, [int((column != 244).all(axis=-1).sum()) for column in (bars[:, 100], bars[:, 500])]
+        ((72, 600, 3), [72, 19])
+    """
+    width, height = max(BARS[0], channel.size), BARS[1]
+    ordered = np.sort(channel)[::-1][np.arange(width) * channel.size // width]
+    picture = np.full((height, width, 3), PAPER, np.uint8)
+    picture[height // 2] = RULE
+    is_bar = np.arange(height)[::-1, None] < np.rint(ordered * height)
+    return np.where(is_bar[..., None], heat(ordered[None]), picture)
 
 
 def _smaller(result: ModelResult, size: tuple[int, int]) -> ModelResult:

@@ -12,12 +12,13 @@ from seglab.files import atomic
 from seglab.images import ImageError, write_mask
 from seglab.inference import Predictor
 from seglab.shown import plain
+from seglab.texts import ENGLISH, Texts
 
 __all__ = ["MAX_PICTURES", "ORDERS", "Entry", "pair_up", "run_series", "series_table"]
 
 MAX_PICTURES = 50
 MASK_ENDINGS = ("_mask", "_segmentation")
-ORDERS = ("Worst Dice first", "Largest difference first", "By name")
+ORDERS = ("worst", "difference", "name")
 
 
 class Entry(NamedTuple):
@@ -34,7 +35,7 @@ class Entry(NamedTuple):
         return [value for one in self.numbers.values() if (value := one["dice"]) is not None]
 
 
-def pair_up(files: Sequence[Path]) -> list[tuple[Path, Path | None]]:
+def pair_up(files: Sequence[Path], texts: Texts = ENGLISH) -> list[tuple[Path, Path | None]]:
     """Pictures with their masks: `NAME_mask.png`, `NAME_segmentation.png` or `NAME.json` belongs to `NAME`.
 
     Raises:
@@ -44,13 +45,13 @@ def pair_up(files: Sequence[Path]) -> list[tuple[Path, Path | None]]:
     pictures = sorted((one for one in files if not _is_mask(one)), key=lambda one: one.name)
     stems = [one.stem for one in pictures]
     if not 1 <= len(pictures) <= MAX_PICTURES:
-        raise ImageError(f"Choose 1 to {MAX_PICTURES} pictures; {len(pictures)} are chosen.")
+        raise ImageError(texts("error.pictures", most=MAX_PICTURES, count=len(pictures)))
     double = next((stem for stem in stems if stems.count(stem) > 1), None)
     if double is not None:
-        raise ImageError(f"Two pictures are named {double}. Rename one.")
+        raise ImageError(texts("error.twice", name=double))
     lone = next((masks[stem].name for stem in masks if stem not in stems), None)
     if lone is not None:
-        raise ImageError(f"{lone} is a mask without its picture. Add the picture, or leave the mask out.")
+        raise ImageError(texts("error.lone", name=lone))
     return [(one, masks.get(one.stem)) for one in pictures]
 
 
@@ -60,6 +61,7 @@ def run_series(
     threshold: float,
     path: Path,
     on_picture: Callable[[int, int, str], None] | None = None,
+    texts: Texts = ENGLISH,
 ) -> list[Entry]:
     """Compare the models on every picture, and write the ZIP: `results.csv` and a mask a picture and model.
 
@@ -71,12 +73,13 @@ def run_series(
         threshold: Probability above which a pixel counts as object.
         path: The ZIP file.
         on_picture: Called before each picture with the number of those done, of all, and its name.
+        texts: Of the language of the problems.
 
     Raises:
         ImageError: As `pair_up`.
         OSError: If the ZIP cannot be written.
     """
-    pairs, entries = pair_up(files), []
+    pairs, entries = pair_up(files, texts), []
     with atomic(path) as file, zipfile.ZipFile(file, "w") as archive:
         for number, (picture, mask) in enumerate(pairs):
             if on_picture is not None:
@@ -84,7 +87,8 @@ def run_series(
             try:
                 found = compare(picture, models, mask, threshold, attention=False)
             except ValueError as error:  # an ImageError is one too
-                entries.append(Entry(picture.name, {}, mask is not None, getattr(error, "message", str(error))))
+                problem = texts.said(getattr(error, "message", str(error)))
+                entries.append(Entry(picture.name, {}, mask is not None, problem))
                 continue
             numbers = {one.name: dict(one.numbers) for one in found.results}
             entries.append(Entry(picture.name, numbers, mask is not None))
@@ -93,12 +97,13 @@ def run_series(
     return entries
 
 
-def series_table(entries: Sequence[Entry], order: str = ORDERS[0]) -> str:
+def series_table(entries: Sequence[Entry], order: str = ORDERS[0], texts: Texts = ENGLISH) -> str:
     """The entries in Markdown: a row a picture, Dice (or the area, where no picture has a mask) a model.
 
     Args:
         entries: At least one.
         order: One of ORDERS. Pictures whose Dice is not defined come last.
+        texts: Of the language to say it in.
 
     Raises:
         ValueError: If the order is unknown.
@@ -111,16 +116,21 @@ def series_table(entries: Sequence[Entry], order: str = ORDERS[0]) -> str:
         ORDERS[2]: lambda _: 0.0,
     }
     key = "dice" if any(one.has_mask for one in entries) else "area_percent"
-    title, decimals, _ = METRICS[key]
+    title, head, decimals = texts(f"metric.{key}"), texts("many.picture"), METRICS[key][0]
     names = next((list(one.numbers) for one in entries if one.numbers), [])
-    lines = ["| Picture | " + " | ".join(f"{title}: {plain(name)}" for name in names) + " |"]
-    lines = ["| Picture | Result |", "|---|---|"] if not names else [*lines, "|---" + "|---:" * len(names) + "|"]
+    lines = [f"| {head} | " + " | ".join(f"{title}: {plain(name)}" for name in names) + " |"]
+    lines = [*lines, "|---" + "|---:" * len(names) + "|"] if names else _two(head, texts("many.result"))
     for one in sorted(entries, key=lambda one: (keys[order](one), one.name)):
-        missing = "not defined" if one.has_mask or key != "dice" else "no mask"
+        missing = texts("table.not_defined" if one.has_mask or key != "dice" else "table.no_mask")
         values = (one.numbers[name][key] for name in names) if one.numbers else ()
         cells = [missing if value is None else f"{value:.{decimals}f}" for value in values]
         lines.append(f"| {plain(one.name)} | " + " | ".join(cells or [plain(one.problem)]) + " |")
     return "\n".join(lines)
+
+
+def _two(first: str, second: str) -> list[str]:
+    """Heads of a table with two columns."""
+    return [f"| {first} | {second} |", "|---|---|"]
 
 
 def _is_mask(path: Path) -> bool:

@@ -6,27 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from seglab import serving
-from seglab.comparison import METRICS, VIEWS, Comparison, ModelResult
+from seglab.comparison import VIEWS, Comparison, ModelResult
 from seglab.disturbed import cost, in_words
+from seglab.explain import StageAttention
 from seglab.images import ImageError
-from seglab.previews import screen_size
-from seglab.style import LEGENDS
+from seglab.previews import gate_bars, screen_size
+from seglab.style import legend
+from seglab.texts import ENGLISH, Texts
 
-__all__ = ["MAX_MODELS", "VIEW_NAMES", "Shown", "every_model", "plain"]
+__all__ = ["MAX_MODELS", "SLOT", "Shown", "every_model", "plain"]
 
 MAX_MODELS = 4
 COLUMNS = ("dice", "iou", "precision", "recall", "hausdorff95_px", "area_percent", "time_ms")
 FINEST = "skip 1"  # the attention stage that shows most
-VIEW_NAMES = {
-    "outline": "Outlines",
-    "error": "Error map",
-    "agreement": "Agreement",
-    "probability": "Probability",
-    "attention": "Attention",
-    "mask": "Mask only",
-}
+SLOT = 5  # values of one model's place: column, caption, picture, caption and picture of the channel gates
 
 
 @dataclass
@@ -40,6 +36,7 @@ class Shown:
         view: One of VIEWS.
         stage: Of the attention.
         opacity: Of colours over the picture.
+        evidence: What is known of the models beyond this picture, in Markdown.
     """
 
     comparison: Comparison | None = None
@@ -48,35 +45,40 @@ class Shown:
     view: str | None = None
     stage: str | None = None
     opacity: float = 0.6
+    evidence: str = ""
 
-    def kept(self) -> Comparison:
+    def kept(self, texts: Texts = ENGLISH) -> Comparison:
         """The comparison, if it is still there."""
         if self.comparison is None:
-            raise ImageError("The result is no longer kept. Press Compare again.")
+            raise ImageError(texts("error.expired"))
         return self.comparison
 
-    def result(self) -> list[Any]:
-        """State, result column, verdict, table, download, view choice, two more tables, emptied; then as `drawn`."""
-        comparison = self.kept()
+    def result(self, texts: Texts = ENGLISH) -> list[Any]:
+        """State, result column, verdict, table, evidence, download, view choice, two tables, emptied; then `drawn`."""
+        comparison = self.kept(texts)
         if comparison.truth is not None and self.view == "agreement":
             self.view = None  # it was shown for want of a mask
-        drawn = self.drawn()
-        choice = gr.Radio([(VIEW_NAMES[one], one) for one in _views(comparison)], value=self.view)
+        drawn = self.drawn(texts)
+        choice = gr.Radio([(texts(f"view.{one}"), one) for one in _views(comparison)], value=self.view)
         download = gr.DownloadButton(interactive=False)
-        table = comparison.to_markdown().replace("|  |", "| Measure |", 1)  # an empty heading is read out as nothing
-        return [self, gr.Column(visible=True), self._said(), table, download, choice, "", "", *drawn]
+        # An empty heading is read out as nothing.
+        table = comparison.to_markdown(texts).replace("|  |", f"| {texts('table.measure')} |", 1)
+        said, shown = self._said(texts), gr.Column(visible=True)
+        return [self, shown, said, table, self.evidence, download, choice, "", "", *drawn]
 
-    def _said(self) -> str:
+    def _said(self, texts: Texts) -> str:
         """The verdict, and what a disturbance cost."""
-        comparison = self.kept()
+        comparison = self.kept(texts)
+        verdict = plain(comparison.verdict(texts))
         if self.clean is None or self.clean is comparison:
-            return comparison.verdict()
-        lost = plain(cost(self.clean, comparison))
-        return f"{comparison.verdict()}\n\n**Disturbed picture:** {in_words(self.severities)}. {lost}"
+            return verdict
+        lost = plain(cost(self.clean, comparison, texts))
+        disturbance = plain(in_words(self.severities, texts))
+        return f"{verdict}\n\n{texts('verdict.disturbed', disturbance=disturbance, cost=lost)}"
 
-    def drawn(self) -> list[Any]:
-        """Stage choice, legend; column, caption and picture of every slot; caption and pictures to slide between."""
-        comparison = self.kept()
+    def drawn(self, texts: Texts = ENGLISH) -> list[Any]:
+        """Stage choice, legend; what every slot shows (see SLOT); caption and pictures to slide between."""
+        comparison = self.kept(texts)
         views = _views(comparison)
         if self.view not in views:
             self.view = next(one for one in ("error", "agreement", "outline") if one in views)
@@ -88,45 +90,65 @@ class Shown:
         results = comparison.results[1:] if self.view == "agreement" else comparison.results
         drawn: list[tuple[str, str]] = []
         folder, small = serving.new_folder(), screen_size(comparison)
-        slots = [part for one in results for part in self._slot(small, one, folder, drawn)]
-        empty = [gr.Column(visible=False), "", gr.Image(value=None)]
-        slide = self._slide(small, drawn, folder)
-        return [stage, LEGENDS[self.view], *slots, *empty * (MAX_MODELS - len(results)), *slide]
+        slots = [part for one in results for part in self._slot(small, one, folder, drawn, texts)]
+        empty = [gr.Column(visible=False), "", gr.Image(value=None), *_no_bars("")]
+        slide = self._slide(small, drawn, folder, texts)
+        return [stage, legend(self.view, texts), *slots, *empty * (MAX_MODELS - len(results)), *slide]
 
     @staticmethod
-    def _slide(comparison: Comparison, drawn: list[tuple[str, str]], folder: Path) -> list[Any]:
+    def _slide(comparison: Comparison, drawn: list[tuple[str, str]], folder: Path, texts: Texts) -> list[Any]:
         """Caption and pictures of the image slider: the first two models, or the picture and the only map there is."""
         if len(drawn) < 2:
-            original = serving.write_preview(folder / "picture.png", comparison.image)
-            drawn = [("the picture", str(original)), *(drawn or [("the picture", str(original))])]
+            original = (texts("slide.picture"), str(serving.write_preview(folder / "picture.png", comparison.image)))
+            drawn = [original, *(drawn or [original])]
         (left, first), (right, second) = drawn[:2]
-        return [f"Left: {left}. Right: {right}.", gr.ImageSlider(value=(first, second))]
+        return [texts("slide.sides", left=left, right=right), gr.ImageSlider(value=(first, second))]
 
     def _slot(
-        self, comparison: Comparison, result: ModelResult, folder: Path, drawn: list[tuple[str, str]]
+        self, comparison: Comparison, result: ModelResult, folder: Path, drawn: list[tuple[str, str]], texts: Texts
     ) -> list[Any]:
-        """Column, caption and picture of one model; a picture is noted in `drawn` with its model's name."""
-        view, caption = str(self.view), f"**{plain(result.name)}**"
+        """The SLOT of one model; its picture is noted in `drawn` with its name."""
+        view, name = str(self.view), f"**{plain(result.name)}**"
         if view == "attention" and self.stage not in result.attention:
-            return [gr.Column(visible=True), f"{caption} has no attention module.", gr.Image(visible=False)]
+            lacking = texts("caption.no_attention", model=name)
+            return [gr.Column(visible=True), lacking, gr.Image(visible=False), *_no_bars("")]
         asked: dict[str, Any] = {"stage": self.stage} if view == "attention" else {}
+        caption, bars = name, _no_bars("")
         if view == "agreement":
             asked["other"] = comparison.results[0].name
-            caption = f"First: **{plain(asked['other'])}**, second: {caption}"
+            caption = texts("caption.agreement", first=f"**{plain(asked['other'])}**", second=name)
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", result.name).strip("-").lower() or "model"
+        if view == "attention":
+            bars = _bars(result.name, result.attention[str(self.stage)], folder / f"{stem}_channels.png", texts)
         pixels = comparison.view(view, result.name, opacity=self.opacity, **asked)
-        name = re.sub(r"[^A-Za-z0-9]+", "-", result.name).strip("-").lower() or "model"
-        path = serving.write_preview(folder / f"{name}_{view}.png", pixels)
-        drawn.append((f"**{plain(result.name)}**", str(path)))
-        alt = comparison.alt_text(view, result.name, **asked)
-        return [gr.Column(visible=True), caption, gr.Image(value=str(path), alt_text=alt, visible=True)]
+        path = serving.write_preview(folder / f"{stem}_{view}.png", pixels)
+        drawn.append((name, str(path)))
+        alt = comparison.alt_text(view, result.name, texts=texts, **asked)
+        return [gr.Column(visible=True), caption, gr.Image(value=str(path), alt_text=alt, visible=True), *bars]
 
 
-def every_model(comparison: Comparison) -> str:
+def _bars(model: str, stage: StageAttention, path: Path, texts: Texts) -> list[Any]:
+    """Caption and picture of a module's channel gates."""
+    gates = stage.channel
+    if not gates.size:
+        return _no_bars(texts("gates.none"))
+    said = {"count": gates.size, "low": gates.min(), "high": gates.max(), "median": float(np.median(gates))}
+    serving.write_preview(path, gate_bars(gates))
+    alt = texts("gates.alt", model=model, stage=stage.name, **said)
+    return [texts("gates.caption", **said), gr.Image(value=str(path), alt_text=alt, visible=True)]
+
+
+def _no_bars(caption: str) -> list[Any]:
+    """The same where there are none."""
+    return [caption, gr.Image(visible=False)]
+
+
+def every_model(comparison: Comparison, texts: Texts = ENGLISH) -> str:
     """The table of a comparison in Markdown with a row a model, best Dice first if there is a true mask."""
-    rows = {row[""]: row for row in comparison.table()}
-    titles = [METRICS[name][0] for name in COLUMNS]
+    rows = {row[""]: row for row in comparison.table(texts)}
+    titles = [texts(f"metric.{name}") for name in COLUMNS]
     results = sorted(comparison.results, key=lambda one: -(one.numbers["dice"] or 0.0))
-    lines = ["| Model | " + " | ".join(titles) + " |", "|---" + "|---:" * len(titles) + "|"]
+    lines = [f"| {texts('every.model')} | " + " | ".join(titles) + " |", "|---" + "|---:" * len(titles) + "|"]
     for result in results:
         cells = (rows[title][result.name] for title in titles)
         lines.append(f"| {plain(result.name)} | " + " | ".join(cells) + " |")

@@ -1,26 +1,32 @@
-"""How the page looks and reads aloud: theme, style sheet, one small script, legends."""
+"""How the page looks and reads aloud: theme, style sheet, one small script (`page.js`), legends."""
 
+import json
+from pathlib import Path
 from typing import Any
 
-__all__ = ["CSS", "HEAD", "LEGENDS", "theme"]
+from seglab.texts import LANGUAGES, Texts
+
+__all__ = ["CSS", "head", "legend", "theme"]
 
 CSS = """
 .gradio-container { width: 100%; max-width: 1320px !important; margin: 0 auto !important; }
 #intro h1 { margin: 0 0 .2em; font-size: 1.7em; }
 #intro p, #foot p { margin: .2em 0; }
 #foot, .small { font-size: .9em; }
-#live { min-height: 1.6em; }
-#live .prose { font-weight: 600; }
-#live .wrap:has(.error) { display: none !important; }
+:is(#live, #train-live) { min-height: 1.6em; }
+:is(#live, #train-live) .prose { font-weight: 600; }
+:is(#live, #train-live) .wrap:has(.error) { display: none !important; }
 #verdict .prose { font-size: 1.15em; }
 #examples { flex-wrap: wrap; gap: 8px; }
 #examples button { flex: 0 1 auto; min-width: 0; }
-#pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
-            gap: 12px; align-items: end; }
+:is(#pictures, .board) { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
+                         gap: 12px; align-items: end; }
 #pictures > :not(:has(img)) { align-self: start; }
-#pictures > .column, #pictures > div { min-width: 0 !important; }
-#pictures img { object-fit: contain; }
-:is(#numbers, #points, #everyone, #series) { overflow-x: auto; }
+:is(#pictures, .board) > .column, :is(#pictures, .board) > div { min-width: 0 !important; }
+.board { align-items: start; }
+#train-result :is(pre, code) { white-space: pre-wrap; overflow-wrap: anywhere; }
+:is(#pictures, .board) img { object-fit: contain; }
+:is(#numbers, #points, #everyone, #series, #evidence) { overflow-x: auto; }
 .scroll table { width: 100%; font-variant-numeric: tabular-nums; border-color: var(--border-color-primary); }
 .scroll th, .scroll td { padding: 5px 10px; border-color: var(--border-color-primary); word-break: normal;
                            overflow-wrap: normal; hyphens: none; }
@@ -37,6 +43,27 @@ CSS = """
 .gradio-container [tabindex]:focus-visible { outline: 3px solid #1d5fbf !important; outline-offset: 2px; }
 .dark .gradio-container button:focus-visible,
 .dark .gradio-container input:focus-visible { outline-color: #80C0FF !important; }
+.nav-holder { display: none; }  /* the languages are links of our own */
+#languages { text-align: right; }
+#languages p { margin: 0; }
+#languages a, #languages strong { display: inline-block; min-width: 24px; padding: 4px 6px; }
+.gates img { width: 100%; height: 48px; object-fit: fill; }
+.paint-tool { display: grid; gap: 8px; }
+.paint-tool p { margin: 0; font-size: .9em; }
+.paint-row { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; }
+.paint-row label { display: flex; flex-wrap: wrap; gap: 6px; font-size: .9em; }
+.paint-row input { accent-color: #1d5fbf; min-height: 24px; }
+.paint-tool button { min-height: 32px; padding: 2px 12px; border: 1px solid #767676; border-radius: 6px; }
+.paint-tool button[aria-pressed=true] { background: #1d4ed8; color: #fff; }
+.paint-board { position: relative; line-height: 0; overflow: hidden; }
+.paint-board[hidden] { display: none; }
+.paint-board img { width: 100%; }
+.paint-board canvas { position: absolute; inset: 0; width: 100%; height: 100%; opacity: .65; touch-action: none;
+                      cursor: crosshair; }
+.paint-board canvas:focus-visible { outline: 3px solid #1d5fbf; outline-offset: -3px; opacity: .75; }
+.paint-ring { position: absolute; pointer-events: none; border: 2px solid #fff; border-radius: 50%;
+              box-shadow: 0 0 0 2px #000040; display: none; }
+.paint-board:has(canvas:focus) .paint-ring { display: block; }
 .icon-button { min-width: 28px; min-height: 28px; }
 #spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 640px) { #numbers th, #numbers td { padding: 5px 6px; font-size: .86em; }
@@ -44,43 +71,27 @@ CSS = """
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 """
 
-# The status line is spoken once per change through an element of our own: Gradio's holds a running clock while a
-# model works. Upload buttons all carry the same name, so they are renamed; the wide table can be scrolled by keys.
-HEAD = """
-<script>
-const start = () => {
-  const spoken = Object.assign(document.createElement('div'), {id: 'spoken'});
-  spoken.setAttribute('role', 'status');
-  document.body.append(spoken);
-  const names = {picture: 'Picture', truth: 'True mask', files: 'Pictures and masks'};
-  const tidy = () => {
-    const live = document.querySelector('#live .prose');
-    const text = live ? live.textContent.trim() : '';
-    if (text && spoken.textContent !== text) spoken.textContent = text;
-    for (const [id, name] of Object.entries(names)) {
-      const button = document.querySelector(`#${id} button[aria-dropeffect]`);
-      const label = button && `${name}: ${button.innerText.replace(/\\s+/g, ' ').trim()}`;
-      if (button && button.getAttribute('aria-label') !== label) button.setAttribute('aria-label', label);
-    }
-    const tables = {numbers: 'Numbers', points: 'What breaks each model', everyone: 'All models'};
-    for (const [id, name] of Object.entries({...tables, series: 'All pictures'})) {
-      const table = document.querySelector(`#${id}`);
-      if (!table || table.hasAttribute('tabindex')) continue;
-      table.tabIndex = 0;
-      table.setAttribute('role', 'region');
-      table.setAttribute('aria-label', name);
-    }
-    document.querySelectorAll('#slide img:not([data-named])').forEach((image, number) => {
-      image.dataset.named = 1;
-      image.alt = number ? 'The right picture of the two named above' : 'The left picture of the two named above';
-    });
-  };
-  new MutationObserver(tidy).observe(document.body, {childList: true, subtree: true, characterData: true});
-  tidy();
-};
-document.readyState === 'loading' ? addEventListener('DOMContentLoaded', start) : start();
-</script>
-"""
+
+def head() -> str:
+    """The page's script, with what it says in every language."""
+    said = {code: _spoken_by_script(texts) for code, texts in LANGUAGES.items()}
+    content = json.dumps(said, ensure_ascii=False).replace("</", "<\\/")  # nothing in a text may end the script
+    script = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+    return f"<script>\n(() => {{\nconst TEXTS = {content};\n{script}}})();\n</script>\n"
+
+
+def _spoken_by_script(texts: Texts) -> dict[str, str]:
+    """The texts of the script by their names without the prefix."""
+    found = {key.removeprefix("script."): text for key, text in texts.entries.items() if key.startswith("script.")}
+    return found | {"title": texts("page.title")}
+
+
+SCALE = '0 <span class="key scale" style="margin:0 .35em"></span> 1.'
+KEYS = {  # by view: colours and the ends of their texts
+    "outline": (("extra", "model"), ("white", "truth")),
+    "error": (("correct", "correct"), ("extra", "extra"), ("missed", "missed")),
+    "agreement": (("correct", "both"), ("extra", "second"), ("missed", "first")),
+}
 
 
 def _key(*entries: tuple[str, str]) -> str:
@@ -88,19 +99,17 @@ def _key(*entries: tuple[str, str]) -> str:
     return " ".join(f'<span class="key {name}"></span>{words}' for name, words in entries)
 
 
-SCALE = 'The same scale for every model: 0 <span class="key scale" style="margin:0 .35em"></span> 1.'
-LEGENDS = {
-    "outline": _key(("extra", "the model's mask"), ("white", "the true mask, if there is one")),
-    "error": _key(
-        ("correct", "correct"),
-        ("extra", "extra: drawn, but not in the true mask"),
-        ("missed", "missed: in the true mask only"),
-    ),
-    "agreement": _key(("correct", "both models"), ("extra", "only the second"), ("missed", "only the first")),
-    "probability": f"How sure the model is of the object. {SCALE}",
-    "attention": f"Shows where the model looks, not how sure it is. {SCALE}",
-    "mask": "White: object. The ZIP holds these masks as 0 and 255, at the picture's own size.",
-}
+def legend(view: str, texts: Texts) -> str:
+    """What the colours of a view mean, with the colours themselves; Markdown with harmless HTML.
+
+    Args:
+        view: One of `seglab.comparison.VIEWS`.
+        texts: Of the visitor's language.
+    """
+    if view in KEYS:
+        return _key(*((colour, texts(f"legend.{view}.{word}")) for colour, word in KEYS[view]))
+    said = texts(f"legend.{view}")
+    return said if view == "mask" else f"{said} {texts('legend.scale')} {SCALE}"
 
 
 def theme() -> Any:

@@ -9,41 +9,42 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seglab.contract import IGNORE_INDEX
+from seglab.texts import ENGLISH, Texts
 
 if TYPE_CHECKING:
     from seglab.comparison import Comparison, ModelResult
 
 __all__ = ["alt_text", "verdict"]
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-
-def verdict(comparison: "Comparison") -> str:
+def verdict(comparison: "Comparison", texts: Texts = ENGLISH) -> str:
     """The result in one or two sentences, for any number of models.
 
     Args:
         comparison: With at least one model.
+        texts: Of the language to say it in.
 
     Returns:
         Plain text, the names of the models as they are. Dice counts to three decimals, as in the table.
     """
     results = comparison.results
     if comparison.truth is None:
-        return _without_truth(results, comparison.threshold)
+        return _without_truth(results, comparison.threshold, texts)
     known = comparison.truth != IGNORE_INDEX
     if not known.any():
-        return "The mask holds no known pixel, so nothing can be said on this one picture."
+        return texts("verdict.unknown")
     if not (comparison.truth[known] > 0).any():
-        return _empty_truth(results)
+        return _empty_truth(results, texts)
     if not any(result.mask[known].any() for result in results):
-        found = f"{_nobody(results)} found the object of the mask {_above(results, comparison.threshold)}"
-        return f"{found}on this one picture. {_tops(results)}"
+        return _nobody("missed", results, comparison.threshold, texts)
     if len(results) == 1:
-        return f"{results[0].name} has Dice {_dice(results[0]):.3f} on this one picture."
-    return _ranking(results)
+        return texts("verdict.dice", name=results[0].name, dice=_dice(results[0]))
+    return _ranking(results, texts)
 
 
-def alt_text(comparison: "Comparison", kind: str, model: str, stage: str | None, other: str | None) -> str:
+def alt_text(  # noqa: PLR0917 - the names a view takes, and the language
+    comparison: "Comparison", kind: str, model: str, stage: str | None, other: str | None, texts: Texts = ENGLISH
+) -> str:
     """What a view shows; the names are those that the view would take.
 
     Args:
@@ -52,95 +53,67 @@ def alt_text(comparison: "Comparison", kind: str, model: str, stage: str | None,
         model: Name of the model.
         stage: Of the attention.
         other: The other model of the agreement.
+        texts: Of the language to say it in.
     """
-    result = comparison.result(model)
-    area = f"The mask covers {result.numbers['area_percent']:.1f} % of the picture."
-    truth = ", and of the true mask in white" if comparison.truth is not None else ""
-    texts = {
-        "outline": f"Picture with the outline of the mask of {model} in orange{truth}. {area}",
-        "error": f"Error map of {model}. Light blue: correct. Orange: extra. Dark with stripes: missed.",
-        "agreement": f"Agreement of {model} with {other}. "
-        f"Light blue: both. Orange: only {model}. Dark with stripes: only {other}.",
-        "probability": f"Probability of the object by {model}, from 0 (dark blue) to 1 (yellow).",
-        "attention": f"Spatial attention of {model}, {stage}, from 0 (dark blue) to 1 (yellow). "
-        "It shows where the model looks, not how sure it is.",
-        "mask": f"Mask of {model}, white is object. {area}",
-    }
-    return texts[kind]
+    area = texts("alt.area", area=comparison.result(model).numbers["area_percent"])
+    truth = texts("alt.truth") if comparison.truth is not None else ""
+    values = {"model": model, "area": area, "truth": truth, "stage": stage, "other": other}
+    return texts(f"alt.{kind}", **values)
 
 
-def _ranking(results: Sequence["ModelResult"]) -> str:
+def _ranking(results: Sequence["ModelResult"], texts: Texts) -> str:
     """Which of several models is closest to a true mask that has an object."""
     ranked = sorted(results, key=_dice, reverse=True)
-    best = [result.name for result in ranked if _dice(result) == _dice(ranked[0])]
-    many = len(results) > 2
+    top = _dice(ranked[0])
+    best = [result.name for result in ranked if _dice(result) == top]
+    many = _many(results)
     if len(best) == len(results):
-        who = f"All {_number(len(best))}" if many else "Both"
-        return f"{who} models are equally close to the true mask (Dice {_dice(ranked[0]):.3f}) on this one picture."
+        return texts(f"verdict.equal.{many}", number=texts.counted(len(best)), dice=top)
     if len(best) > 1:
-        return f"{_list(best)} are closest to the true mask (Dice {_dice(ranked[0]):.3f} each) on this one picture."
-    gap = _dice(ranked[0]) - _dice(ranked[1])
-    if many:
-        return f"{best[0]} is closest to the true mask on this one picture, {gap:.3f} Dice before {ranked[1].name}."
-    return f"{best[0]} is closer to the true mask by {gap:.3f} Dice on this one picture."
+        return texts("verdict.best.several", names=texts.listed(best), dice=top)
+    return texts(f"verdict.best.{many}", best=best[0], gap=top - _dice(ranked[1]), second=ranked[1].name)
 
 
-def _empty_truth(results: Sequence["ModelResult"]) -> str:
+def _empty_truth(results: Sequence["ModelResult"], texts: Texts) -> str:
     """Where there is no object, a model can only draw nothing, or pixels too many."""
     extra = {result.name: result.numbers["extra_px"] or 0 for result in results}
     if not any(extra.values()):
-        who = {1: "the model", 2: "both models"}.get(len(results), "all models")
-        return f"The mask is empty and {who} found nothing: Dice is not defined on this one picture."
-    drawn = _list([f"{name} draws {pixels:.0f} pixels too many" for name, pixels in extra.items() if pixels])
-    silent = [name for name, pixels in extra.items() if not pixels]
-    rest = f"; {_list(silent)} {'draws' if len(silent) == 1 else 'draw'} nothing" if silent else ""
-    return f"The mask is empty. On this one picture {drawn}{rest}."
+        return texts(f"verdict.empty.{_many(results)}")
+    drawn = [texts("verdict.empty.draws", name=name, pixels=pixels) for name, pixels in extra.items() if pixels]
+    quiet = [name for name, pixels in extra.items() if not pixels]
+    number = "one" if len(quiet) == 1 else "many"
+    silent = texts(f"verdict.empty.silent.{number}", names=texts.listed(quiet)) if quiet else ""
+    return texts("verdict.empty.drawn", drawn=texts.listed(drawn), silent=silent)
 
 
-def _without_truth(results: Sequence["ModelResult"], threshold: float) -> str:
+def _without_truth(results: Sequence["ModelResult"], threshold: float, texts: Texts) -> str:
     """How far the models agree, or that nobody found anything."""
     if not any(result.mask.any() for result in results):
-        return f"{_nobody(results)} found an object {_above(results, threshold)}on this one picture. {_tops(results)}"
+        return _nobody("nothing", results, threshold, texts)
     if len(results) == 1:
-        area = f"{results[0].numbers['area_percent']:.1f} %"
-        return f"{results[0].name} marks {area} of this one picture as object. Add the true mask to see what is right."
+        return texts("verdict.area", name=results[0].name, area=results[0].numbers["area_percent"])
     same = np.logical_and.reduce([result.mask == results[0].mask for result in results[1:]])
-    share, right = _share(float(same.mean())), "one is" if len(results) == 2 else "ones are"
-    return (
-        f"The models agree on {share} of the pixels of this one picture. Add the true mask to see which {right} right."
-    )
+    return texts(f"verdict.agree.{_many(results)}", share=_share(float(same.mean()), texts))
 
 
-def _share(share: float) -> str:
+def _share(share: float, texts: Texts) -> str:
     """A share in percent that says 100 only if nothing is missing."""
-    return f"{min(100 * share, 99.9):.1f} %" if share < 1 else "all"
+    return texts("verdict.share", percent=min(100 * share, 99.9)) if share < 1 else texts("verdict.share.all")
 
 
-def _above(results: Sequence["ModelResult"], threshold: float) -> str:
-    """The threshold, where it decides."""
-    return f"above {threshold:.2f} " if len(results[0].probs) <= 2 else ""
+def _nobody(what: str, results: Sequence["ModelResult"], threshold: float, texts: Texts) -> str:
+    """That no model did it, at which threshold where it decides, and the highest probability by every model."""
+    above = texts("verdict.above", threshold=threshold) if len(results[0].probs) <= 2 else ""
+    tops = " / ".join(f"{float(one.object_probs.max()):.2f}" for one in results)
+    found = {"name": results[0].name, "above": above, "tops": texts("verdict.tops", values=tops)}
+    return texts(f"verdict.{what}.{_many(results)}", **found)
 
 
-def _tops(results: Sequence["ModelResult"]) -> str:
-    """The highest probability of an object by every model."""
-    return f"Highest probability: {' / '.join(f'{float(one.object_probs.max()):.2f}' for one in results)}."
-
-
-def _nobody(results: Sequence["ModelResult"]) -> str:
-    """Subject of a sentence about models none of which did it; the sentence goes on with a verb."""
-    return {1: f"{results[0].name} has not", 2: "Neither model"}.get(len(results), "No model")
+def _many(results: Sequence["ModelResult"]) -> str:
+    """How many models a sentence is about, where languages tell it apart."""
+    return {1: "one", 2: "two"}.get(len(results), "many")
 
 
 def _dice(result: "ModelResult") -> float:
     """Dice to three decimals, as shown; it is defined wherever the truth has an object."""
     return round(result.numbers["dice"] or 0.0, 3)
-
-
-def _number(number: int) -> str:
-    """A small number in words."""
-    return NUMBERS[number] if number < len(NUMBERS) else str(number)
-
-
-def _list(names: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

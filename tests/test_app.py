@@ -32,7 +32,7 @@ from seglab.images import ImageError
 from seglab.inference import Predictor
 from seglab.previews import screen_size
 from seglab.series import ORDERS, pair_up, series_table
-from seglab.shown import Shown, plain
+from seglab.shown import SLOT, Shown, plain
 
 
 class Colour(nn.Module):
@@ -107,8 +107,8 @@ def test_compare_gives_the_numbers_counted_by_hand(handlers: Handlers, picture: 
 def test_compare_shows_the_error_map_first_with_a_mask_and_agreement_without(
     handlers: Handlers, picture: Path, truth: Path
 ) -> None:
-    assert compared(handlers, picture, truth)[5].value == "error"
-    without = compared(handlers, picture, None)[5]
+    assert compared(handlers, picture, truth)[6].value == "error"
+    without = compared(handlers, picture, None)[6]
     assert without.value == "agreement"
     assert "error" not in [key for _, key in without.choices]
 
@@ -116,7 +116,7 @@ def test_compare_shows_the_error_map_first_with_a_mask_and_agreement_without(
 def test_every_view_writes_one_picture_for_each_model(handlers: Handlers, picture: Path, truth: Path) -> None:
     shown = compared(handlers, picture, truth)[0]
     for view in ("outline", "error", "probability", "mask"):
-        files = [slot.value["path"] for slot in handlers.look(shown, view, None, 0.6)[4:-1:3] if slot.value]
+        files = [slot.value["path"] for slot in handlers.look(shown, view, None, 0.6)[4:-3:SLOT] if slot.value]
         assert len(files) == 2, view
         first, second = (np.array(Image.open(file)) for file in files)
         assert first.shape == (64, 96, 3)
@@ -305,7 +305,7 @@ def test_odd_series_are_refused_in_words(tmp_path: Path) -> None:
         pair_up([tmp_path / "a.png", tmp_path / "a.jpg"])
     with pytest.raises(ImageError, match="b_mask.png is a mask without its picture"):
         pair_up([tmp_path / "a.png", tmp_path / "b_mask.png"])
-    with pytest.raises(ValueError, match="order must be one of Worst"):
+    with pytest.raises(ValueError, match="order must be one of worst"):
         series_table([], "best")
     pairs = pair_up([tmp_path / "a.png", tmp_path / "b.png", tmp_path / "b.json"])
     assert pairs == [(tmp_path / "a.png", None), (tmp_path / "b.png", tmp_path / "b.json")]

@@ -29,9 +29,10 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"experiments", "verification"},
     {"papers", "plots", "charts", "teach", "serving", "ablation", "orders"},
     {"effects", "disturbed", "previews", "style", "pupil", "zipped"},
-    {"shown", "classroom"},  # from here on the page, from the inside to the outside
+    {"shown", "classroom", "visitors"},  # from here on the page, from the inside to the outside
     {"series", "evidence"},
     {"handlers"},
+    {"train_page"},
     {"page"},
     {"commands"},
     {"cli"},
