@@ -215,18 +215,8 @@ def _severity(kind: str, texts: Texts) -> gr.Slider:
 def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     """Which event calls which handler."""
     drawn = [ui.stage, ui.legend, *ui.slots, *ui.slide, ui.status]
-    result = [
-        ui.state,
-        ui.result,
-        ui.verdict,
-        ui.table,
-        ui.evidence,
-        ui.download,
-        ui.view,
-        ui.points,
-        ui.everyone,
-        *drawn,
-    ]
+    said = [ui.verdict, ui.table, ui.evidence]
+    result = [ui.state, ui.result, *said, ui.download, ui.view, ui.points, ui.everyone, *drawn]
     shelf = [ui.picture, ui.truth, ui.task, ui.models, ui.threshold, *ui.severities, *result]
 
     def on(event: Any, handler: Any, inputs: Any, outputs: list[Any], guarded: int = 0, **more: Any) -> Any:
