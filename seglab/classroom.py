@@ -15,7 +15,7 @@ from pathlib import Path
 from seglab import serving
 from seglab.files import atomic_text
 from seglab.inference import Predictor
-from seglab.orders import Order, Progress
+from seglab.orders import COUNT, Order, Progress
 from seglab.zipped import Zipped, take
 
 __all__ = ["Busy", "Classroom", "Training"]
@@ -134,6 +134,7 @@ class Classroom:
 
     Args:
         limit: Seconds that one training may last.
+        count: Generated pictures to train, to choose by and to test.
         new_folder: Makes a new folder for a visitor's files.
 
     Example:
@@ -143,9 +144,12 @@ class Classroom:
     """
 
     def __init__(
-        self, limit: float = LIMIT, new_folder: Callable[[], Path] = lambda: serving.new_folder("training")
+        self,
+        limit: float = LIMIT,
+        count: tuple[int, int, int] = COUNT,
+        new_folder: Callable[[], Path] = lambda: serving.new_folder("training"),
     ) -> None:
-        self.limit, self._new_folder = limit, new_folder
+        self.limit, self.count, self._new_folder = limit, count, new_folder
         self._lock = threading.Lock()
         self._trainings: dict[str, list[Training]] = {}
         self._pictures: dict[str, Zipped] = {}
@@ -194,9 +198,13 @@ class Classroom:
                 if other.running:
                     running = time.monotonic() - other.began
                     raise Busy(running, max(0.0, self.limit - running))
-            training = Training(self._new_folder(), replace(order, seconds=self.limit))
+            training = Training(self._new_folder(), replace(order, seconds=self.limit, count=self.count))
             self._trainings.setdefault(visitor, []).append(training)
             return training
+
+    def begun(self, visitor: str) -> int:
+        """How many trainings a visitor has begun."""
+        return len(self._trainings.get(visitor, []))
 
     def training(self, visitor: str) -> Training | None:
         """A visitor's latest training."""

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -10,12 +9,13 @@ from seglab.config import TrainConfig
 from seglab.contract import require_name
 from seglab.experiments import Recipe
 
-__all__ = ["EPOCHS", "LOSSES", "MODELS", "SIZES", "WIDTHS", "Order", "Progress"]
+__all__ = ["COUNT", "EPOCHS", "LOSSES", "MODELS", "SIZES", "WIDTHS", "Order", "Progress"]
 
 MODELS = ("unet", "attention_unet", "resunet", "unetplusplus")  # all can be narrow, and have places for CBAM
 LOSSES = ("bce_dice", "bce", "dice", "focal", "tversky", "focal_tversky")
 WIDTHS, SIZES, EPOCHS = (4, 8, 16), (64, 96, 128, 192), 50
-SYNTHETIC: Mapping[str, Any] = {"count": (96, 24, 24), "size": (160, 160)}
+COUNT = (96, 24, 24)  # generated pictures to train, to choose by and to test
+SIDE = 160  # of a generated picture, pixels
 TASKS = ("skin", "steel", "own")
 EVERY = 1_000_000  # epochs between numbered checkpoints, which nobody would read
 SETTINGS = TrainConfig(lr=3e-3, min_lr=3e-4, schedule="cosine", optimizer="adamw", weight_decay=0.01, workers=1,
@@ -39,6 +39,7 @@ class Order:
         task: Whose models it is compared with: skin, steel or own.
         title: What the page calls the model.
         seconds: How long it may train.
+        count: Generated pictures to train, to choose by and to test.
 
     Raises:
         ValueError: If a value is not one of these.
@@ -60,7 +61,7 @@ class Order:
     task: str = "own"
     title: str = ""
     seconds: float = 900.0
-    count: tuple[int, int, int] = SYNTHETIC["count"]
+    count: tuple[int, int, int] = COUNT
 
     def __post_init__(self) -> None:
         require_name("model", self.model, MODELS)
@@ -87,7 +88,7 @@ class Order:
     def recipe(self) -> Recipe:
         """The same as a training that any program can run."""
         knobs = {"width": self.width, "cbam": ["bottleneck", "skip"] if self.cbam else []}
-        own = {"dataset": "synthetic", "data_knobs": {**SYNTHETIC, "count": self.count, "kind": self.data}}
+        own = {"dataset": "synthetic", "data_knobs": {"kind": self.data, "count": self.count, "size": SIDE}}
         where: dict[str, Any] = own if self.data else {"roots": (f"folder:{self.root}",)}
         config = replace(SETTINGS, epochs=self.epochs, size=self.size, augment=self.augment)
         return Recipe(model=self.model, loss=self.loss, knobs=knobs, config=config, **where)
@@ -99,8 +100,8 @@ class Order:
         changed = {key: value for key, value in changed.items() if key not in ("device", "save_every", "workers")}
         words = [f"model.width={self.width}", *(['\'model.cbam=["bottleneck","skip"]\''] if self.cbam else [])]
         if self.data:
-            side, count = SYNTHETIC["size"][0], ",".join(map(str, self.count))
-            words += [f"data.kind={self.data}", f"'data.count=[{count}]'", f"data.size={side}"]
+            count = ",".join(map(str, self.count))
+            words += [f"data.kind={self.data}", f"'data.count=[{count}]'", f"data.size={SIDE}"]
         words += [f"{key}={json.dumps(value).strip(chr(34))}" for key, value in changed.items()]
         where = "--dataset synthetic" if self.data else "PICTURES"
         return f"seglab train {self.model} {self.loss} {where} {' '.join(words)}"

@@ -19,11 +19,11 @@ CSS = """
 #verdict .prose { font-size: 1.15em; }
 #examples { flex-wrap: wrap; gap: 8px; }
 #examples button { flex: 0 1 auto; min-width: 0; }
-:is(#pictures, .board) { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
-                         gap: 12px; align-items: end; }
+#pictures, .board { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
+                    gap: 12px; align-items: end; }
 #pictures > :not(:has(img)) { align-self: start; }
 :is(#pictures, .board) > .column, :is(#pictures, .board) > div { min-width: 0 !important; }
-.board { align-items: start; }
+.board { align-items: start !important; }
 #train-result :is(pre, code) { white-space: pre-wrap; overflow-wrap: anywhere; }
 :is(#pictures, .board) img { object-fit: contain; }
 :is(#numbers, #points, #everyone, #series, #evidence) { overflow-x: auto; }

@@ -49,8 +49,7 @@ TEXTS: dict[str, str] = {
     # the mask doctor
     "train.doctor.passed": "**Der Maskendoktor hat {pictures} Bilder durchgelassen:** {train} zum Lernen, {val} zur "
     "Wahl der besten Epoche, {test} zum Testen.",
-    "train.doctor.refused": "**Der Maskendoktor lehnt diese Bilder ab.** Beheben Sie, was als Fehler markiert ist, und "
-    "laden Sie das ZIP noch einmal hoch.",
+    "train.doctor.refused": "Beheben Sie, was als Fehler markiert ist, und laden Sie das ZIP noch einmal hoch.",
     "train.doctor.counts": "Fehler: {errors}. Warnungen: {warnings}. Hinweise: {notes}. (Die Befunde sind auf "
     "Englisch.)",
     "train.doctor.error": "Fehler",

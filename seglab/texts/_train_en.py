@@ -48,8 +48,7 @@ TEXTS: dict[str, str] = {
     # the mask doctor
     "train.doctor.passed": "**The mask doctor has passed {pictures} pictures:** {train} to learn from, {val} to choose "
     "the best epoch by, {test} to test.",
-    "train.doctor.refused": "**The mask doctor refuses these pictures.** Mend what is marked as error and upload the "
-    "ZIP again.",
+    "train.doctor.refused": "Mend what is marked as error and upload the ZIP again.",
     "train.doctor.counts": "Errors: {errors}. Warnings: {warnings}. Notes: {notes}.",
     "train.doctor.error": "Error",
     "train.doctor.warning": "Warning",

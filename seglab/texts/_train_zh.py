@@ -46,7 +46,7 @@ TEXTS: dict[str, str] = {
     # the mask doctor
     "train.doctor.passed": "**掩码医生通过了 {pictures} 张图片**：{train} 张用于学习，{val} 张用于选择最佳轮次，{test} "
     "张用于测试。",
-    "train.doctor.refused": "**掩码医生拒绝了这些图片**。请修正标为错误的问题，然后重新上传 ZIP。",
+    "train.doctor.refused": "请修正标为错误的问题，然后重新上传 ZIP。",
     "train.doctor.counts": "错误：{errors}。警告：{warnings}。提示：{notes}。（检查结果为英文。）",
     "train.doctor.error": "错误",
     "train.doctor.warning": "警告",
