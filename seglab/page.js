@@ -167,6 +167,10 @@ const start = () => {
       heard[id] = text;
       live.textContent = text;
     }
+    for (const link of document.querySelectorAll('#languages a[target]')) {  // Gradio opens links in a new window
+      link.removeAttribute('target');
+      link.lang = (link.getAttribute('href').match(/(de|zh)$/) || ['en'])[0];
+    }
     for (const id of ['picture', 'truth', 'files', 'zip']) {
       const button = document.querySelector(`#${id} button[aria-dropeffect]`);
       const label = button && `${say(id)}: ${button.innerText.replace(/\s+/g, ' ').trim()}`;
