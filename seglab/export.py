@@ -17,7 +17,7 @@ from seglab.exported import ExportedNet, first_line, read_exported, require_laye
 from seglab.files import atomic
 from seglab.inference import Predictor, to_probs
 
-__all__ = ["MAX_DIFFERENCE", "MAX_FLIPPED", "Exported", "check_pictures", "to_onnx"]
+__all__ = ["MAX_DIFFERENCE", "MAX_FLIPPED", "Exported", "check_pictures", "graph_of", "to_onnx"]
 
 MAX_DIFFERENCE = 1e-4  # of a probability
 MAX_FLIPPED = 1e-4  # share of the pixels that may change class
@@ -103,6 +103,20 @@ def to_onnx(
             file.write(content)
         return result
     raise ValueError(f"model {description.title or description.model} cannot be exported to ONNX: {reason}.")
+
+
+def graph_of(model: nn.Module, size: int) -> bytes:
+    """A model as an ONNX graph for one picture of a size, without description and seal; an exported one as it is.
+
+    Raises:
+        ImportError: If the onnx extra is not installed.
+        ValueError: If the model cannot be exported.
+    """
+    require_onnx()
+    if isinstance(model, ExportedNet):
+        return model.content
+    plain = deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)
+    return _graph(plain, size, int(getattr(model, "stride", 1)), ())
 
 
 def check_pictures(size: int) -> Tensor:

@@ -38,7 +38,7 @@ class ExportedNet(nn.Module):
 
     def __init__(self, content: bytes, description: Description) -> None:
         super().__init__()
-        self.session = _session(content)
+        self.content, self.session = content, _session(content)
         self.name, self.num_classes, self.size = description.model, description.num_classes, description.size
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not _is_picture(inputs[0].shape, self.size):

@@ -37,7 +37,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"commands"},
     {"cli"},
 ]
-HEAVY = ["cv2", "gradio", "matplotlib", "onnx", "onnxruntime", "segmentation_models_pytorch", "tensorboard"]
+HEAVY = ["cv2", "gradio", "matplotlib", "onnx", "onnxruntime", "openvino", "segmentation_models_pytorch", "tensorboard"]
 HEAVY += ["torchvision"]
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "core", "misc", "shared", "tools"}
 
