@@ -30,9 +30,10 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 BUSY = f"The server is busy: {WAITING} requests are waiting already. Try again in a minute."
-# What the page and programs need. Gradio has more: recordings, sharing, sign-in, monitoring, fetching of addresses.
+FAILED = "The request could not be answered. Nothing was saved."
+# What the page, in every language, and programs need. Gradio has more: recordings, sign-in, fetching of addresses.
 DOORS = re.compile(
-    r"/(config/?|robots\.txt|favicon\.ico|manifest\.json|theme\.css|(assets|static|svelte)/.+"
+    r"/([a-z]{2}/?|config/?|robots\.txt|favicon\.ico|manifest\.json|theme\.css|(assets|static|svelte)/.+"
     r"|gradio_api/(info/?|app_id/?|startup-events|theme\.css|queue/(join|data)|call/.+|cancel|reset/?|upload/?"
     r"|upload_progress|heartbeat/[^/]+|file=(?![hH][tT][tT][pP][sS]?:).+))?"
 )
@@ -149,13 +150,16 @@ class Limits:
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], access: Access = LOCAL) -> None:
         self.app = app
         self.access = access
+        self.moved = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "websocket":  # the page has none
             await send({"type": "websocket.close", "code": 1008})
             return
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan" and not self.moved:
+            self._move_outside(scope["app"])
+        if scope["type"] != "http" or self.moved:
             await self.app(scope, receive, send)
             return
         refusal = self._refusal(scope)
@@ -165,6 +169,11 @@ class Limits:
         # Gradio would take the page's address from these; behind a proxy it comes from --root-path.
         scope["headers"] = [pair for pair in scope["headers"] if not pair[0].lower().startswith(b"x-forwarded-")]
         await self._counted(scope, receive, send)
+
+    def _move_outside(self, server: Any) -> None:
+        """Around everything else, before the first request: Gradio lays its answers to other sites around it."""
+        self.moved = True
+        server.middleware_stack = Limits(server.middleware_stack, self.access)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Status and words if a request is refused before its body is read."""
@@ -226,9 +235,9 @@ class Limits:
                 return  # what the app makes of the broken-off body; the answer below is the right one
             if message["type"] == "http.response.start":
                 started = True
-                if message["status"] == 503:
+                if message["status"] >= 500:
                     refused = True
-                    await _answer(send, 503, BUSY)
+                    await _answer(send, message["status"], BUSY if message["status"] == 503 else FAILED)
                     return
                 message["headers"] = [*_without_cors(message.get("headers", [])), *_raw_headers()]
             await send(message)

@@ -36,6 +36,7 @@ __all__ = [
     "new_folder",
     "prepare",
     "private_folder",
+    "speak_of_requests",
     "sweep",
     "task_of",
     "titles",
@@ -167,6 +168,39 @@ def spoken(message: str) -> Exception:
     return gradio.Error(html.escape(message), duration=None, print_exception=False)
 
 
+def speak_of_requests(blocks: Any) -> Any:
+    """Let a page's every event say in words what is wrong with a request; Gradio says `null` and logs the inputs.
+
+    Args:
+        blocks: The `gr.Blocks`, complete.
+
+    Returns:
+        The same page.
+    """
+    import gradio  # a heavy module
+    from gradio.exceptions import ComponentProcessingError, InvalidPathError
+
+    process = blocks.process_api
+
+    async def process_api(*inputs: Any, **named: Any) -> Any:
+        try:
+            return await process(*inputs, **named)
+        except gradio.Error as error:
+            error.print_exception = False  # it holds what the visitor sent
+            raise
+        except InvalidPathError:
+            raise spoken("Files must be uploaded first. Choose the file again.") from None
+        except ImageError as error:
+            raise spoken(error.message) from None
+        except (ComponentProcessingError, TypeError, ValueError) as error:
+            place = re.match(r"Could not preprocess input component at index (\d+) \(a `(\w+)`", str(error))
+            which = f"Input {int(place[1]) + 1} (a {place[2]})" if place else "An input"
+            raise spoken(f"{which} has a value of another kind than the page sends.") from None
+
+    blocks.process_api = process_api
+    return blocks
+
+
 def write_preview(path: Path, picture: Any) -> Path:
     """Write a picture (H, W, 3) uint8 as PNG, its long side at most PREVIEW_SIDE pixels."""
     import cv2  # a heavy module
@@ -199,6 +233,7 @@ def launch_options(
         "show_error": False, "max_file_size": MAX_BYTES, "enable_monitoring": False, "run_history": False,
         "mcp_server": False, "ssr_mode": False, "pwa": False, "footer_links": [], "allowed_paths": [],
         "state_session_capacity": 16, "root_path": access.root_path or None,
+        "_frontend": False,  # else a start on a busy computer fails when its own page takes more than three seconds
         "app_kwargs": {
             "openapi_url": None, "docs_url": None, "redoc_url": None,
             "middleware": [Middleware(Limits, access=access)],

@@ -301,6 +301,8 @@ def app(arguments: argparse.Namespace) -> int:
     """Open the browser app that compares models on your own pictures."""
     from seglab.access import public_access
 
+    if not 1 <= arguments.port <= 65535:
+        raise ValueError(f"--port must be from 1 to 65535; got {arguments.port}.")
     given = (arguments.host, arguments.allow_host, arguments.root_path)
     access = public_access(*given, public=arguments.public)
     from seglab.page import run
