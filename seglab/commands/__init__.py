@@ -30,6 +30,8 @@ def train(arguments: argparse.Namespace) -> int:
     require_name("model", arguments.model, seglab.list_models())
     data_knobs = values_of(settings.pop("data", []))
     splits = load_roots(roots, arguments.dataset, data_knobs)
+    for part in ("train", "val"):
+        _require_pictures(splits, part, roots or [arguments.dataset])
     if settings:
         raise ValueError(f"settings must start with model., loss., data. or nothing; got {sorted(settings)[0]}.")
     torch.manual_seed(config.seed)
@@ -96,7 +98,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise ValueError(f"settings of evaluate must start with data.; got {next(iter(settings.values()))[0]}.")
     predictor = seglab.Predictor.load(arguments.model, tile=arguments.tile, tta=arguments.tta)
     splits = load_roots(roots, arguments.dataset, knobs)
-    data = getattr(splits, arguments.part)
+    data = _require_pictures(splits, arguments.part, roots or [arguments.dataset])
     out = Path(arguments.out) if arguments.out else None
     if out is not None and out.suffix not in {".json", ".csv", ".md", ".png"}:
         raise ValueError(f"report file must end in .json, .csv, .md or .png; got {out.name}.")
@@ -163,6 +165,7 @@ def compare(arguments: argparse.Namespace) -> int:
         return 0
     roots, settings = sort_items(arguments.data)
     splits = load_roots(roots, arguments.dataset, values_of(settings.get("data", [])))
+    _require_pictures(splits, "test", roots or [arguments.dataset])
     reports = {name: seglab.evaluate(one, splits.test) for name, one in predictors.items()}
     print(f"test part, {len(splits.test)} pictures, split {splits.fingerprint()}")
     for name, report in reports.items():
@@ -268,6 +271,18 @@ def export(arguments: argparse.Namespace) -> int:
     publish(Path(arguments.model), target, scores=scores)
     print(f"{target} and {target.with_suffix('.md')}")
     return 0
+
+
+def _require_pictures(splits: Any, part: str, roots: Sequence[str]) -> Any:
+    """A part of the data, which must not be empty; names where it came from."""
+    data = getattr(splits, part)
+    if not len(data):
+        counts = ", ".join(f"{name} {len(one)}" for name, one in splits._asdict().items())
+        raise ValueError(
+            f"part {part} of {', '.join(roots)} must hold at least one picture; got {counts}. "
+            "Add pictures or groups, or give other parts in splits.json or data.shares."
+        )
+    return data
 
 
 def _jobs(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:

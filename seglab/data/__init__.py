@@ -7,6 +7,7 @@ has `.classes`. Nothing here is random: augmentation belongs to training, and sp
 import csv
 import hashlib
 import json
+import os
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +24,8 @@ from seglab.contract import Sample, require_name
 from seglab.images import read_image, read_mask
 
 __all__ = [
-    "Dataset", "Joined", "Pair", "PairedFolder", "Splits", "groups_of", "join", "list_datasets", "load_dataset",
-    "pair_files", "picture_digest", "pictures_of", "split_pairs",
+    "Dataset", "Joined", "Pair", "PairedFolder", "Splits", "groups_of", "is_there", "join", "list_datasets",
+    "load_dataset", "pair_files", "picture_digest", "pictures_of", "split_pairs",
 ]  # fmt: skip
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -234,7 +235,7 @@ def pair_files(
 
 def groups_of(pairs: Sequence[Pair], table: Path) -> tuple[Pair, ...]:
     """The pairs with the groups of a CSV table with the columns `id` and `group`; unchanged without such a table."""
-    if not table.is_file():
+    if not is_there(table, "table"):
         return tuple(pairs)
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark before UTF-8
@@ -275,7 +276,7 @@ def split_pairs(
     Raises:
         ValueError: If the shares or the file are not as said.
     """
-    if file is not None and file.is_file():
+    if file is not None and is_there(file, "split file"):
         return Splits(*(data.select(names) for names in _read_split_file(file, data)))
     numbers = [float(share) for share in shares if isinstance(share, int | float)]
     if not (len(numbers) == len(shares) == 3 and min(numbers) >= 0 and abs(sum(numbers) - 1) <= 1e-6):
@@ -358,6 +359,25 @@ def pictures_of(folder: Path) -> dict[str, Path]:
             )
         found[path.stem] = path
     return found
+
+
+def is_there(path: Path, what: str) -> bool:
+    """Whether an optional file is there. What is there and cannot be read was meant to be, so it is refused.
+
+    Raises:
+        ValueError: If it is a folder, pipe, device, or a link that leads nowhere.
+
+    Example:
+        >>> is_there(Path("nowhere.csv"), "table")
+        False
+    """
+    if not os.path.lexists(path):
+        return False
+    if not path.is_file():
+        raise ValueError(
+            f"{what} {path} must be a regular file; got a folder, pipe or dead link. Replace or remove it."
+        )
+    return True
 
 
 def _line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fill_polygon", "is_path", "points_of", "read_object", "short", "whole_number"]
+__all__ = ["fill_polygon", "is_path", "points_of", "read_object", "real", "short", "whole_number"]
 
 MAX_BYTES = 2**30  # COCO's own largest file is half of this
 Point = tuple[float, float]
@@ -138,6 +138,16 @@ def is_path(value: object) -> bool:
         return isinstance(value, str) and bool(value) and b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:  # half of a character; JSON can spell it
         return False
+
+
+def real(path: Path) -> Path:
+    """The path without links; unlike `Path.resolve` it does not raise for links that lead in a circle.
+
+    Example:
+        >>> real(Path("/a/../b")).name
+        'b'
+    """
+    return Path(os.path.realpath(path))
 
 
 def short(value: object) -> str:

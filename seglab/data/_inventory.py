@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seglab.data import PICTURE_SUFFIXES, SPLIT_NAMES, Pair, PairedFolder, Splits, load_dataset
+from seglab.data import PICTURE_SUFFIXES, SPLIT_NAMES, Pair, PairedFolder, Splits, is_there, load_dataset
+from seglab.data._annotations import real
 from seglab.data._findings import Finding, listed
 
 __all__ = ["MASK_SUFFIXES", "Inventory", "take_inventory"]
@@ -106,7 +107,7 @@ def _parts_of(splits: Splits) -> Iterator[tuple[str, PairedFolder]]:
 def _read_classes(found: Inventory, root: Path) -> tuple[str, ...]:
     """Class names of classes.txt, or the two of a binary dataset."""
     listing = root / "classes.txt"
-    if not listing.is_file():
+    if not _is_there(found, listing):
         return found.classes
     try:
         names = tuple(line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines() if line.strip())
@@ -116,6 +117,8 @@ def _read_classes(found: Inventory, root: Path) -> tuple[str, ...]:
     if len(names) < 2:
         found.add("classes", "classes.txt", f"must name two classes or more; got {len(names)}.", "Background first.")
         return found.classes
+    if len(set(names)) < len(names):
+        found.add("classes", "classes.txt", f"must name every class once; got {listed(names)}.", "Take one out.")
     return names
 
 
@@ -148,7 +151,7 @@ def _files(found: Inventory, root: Path, folder: Path) -> list[Path]:
             continue
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             strange.append(path.name)
-        elif path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        elif path.is_symlink() and not real(path).is_relative_to(real(root)):
             name = str(path.relative_to(root))
             found.warn("link", name, "is a link that leads out of the dataset's folder.", "Copy the file itself.")
             files.append(path)
@@ -158,6 +161,15 @@ def _files(found: Inventory, root: Path, folder: Path) -> list[Path]:
         said = f"holds {len(strange)} files that are no pictures and are not read: {listed(strange)}."
         found.findings.append(Finding("other_files", "note", folder.name, said))
     return files
+
+
+def _is_there(found: Inventory, path: Path) -> bool:
+    """Whether an optional file is there; what is there and no file is reported."""
+    try:
+        return is_there(path, "file")
+    except ValueError:
+        found.add("file_kind", path.name, "is a folder, a pipe or a dead link.", "Replace or remove it.")
+        return False
 
 
 def _bare(stem: str) -> str:
@@ -235,7 +247,7 @@ def _unique(found: Inventory, root: Path, files: list[Path]) -> dict[str, Path]:
 
 def _read_table(found: Inventory, table: Path) -> None:
     """Groups and further columns of metadata.csv."""
-    if not table.is_file():
+    if not _is_there(found, table):
         return
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
@@ -244,14 +256,19 @@ def _read_table(found: Inventory, table: Path) -> None:
         found.add("metadata", table.name, f"must be a UTF-8 CSV table; got an error: {error}.", "Save it again as CSV.")
         return
     if not rows or "id" not in rows[0]:
-        found.warn(
-            "metadata", table.name, "has no column id, so it is not used.", "Name the column of picture names id."
-        )
+        remedy = "Name the column of picture names id."
+        if rows and "group" in rows[0]:  # training refuses it: what was to be kept apart would not be
+            found.add("metadata", table.name, "has no column id beside group.", remedy)
+        else:
+            found.warn("metadata", table.name, "has no column id, so it is not used.", remedy)
         return
     names = {pair.name for pair in found.pairs}
     missing = sorted(names - {row["id"] for row in rows})
     unknown = sorted({str(row["id"]) for row in rows} - names)
-    if missing:
+    if "group" in rows[0] and names and missing == sorted(names):
+        remedy = "Write the names as in images, without their ending."
+        found.add("metadata", table.name, "names none of the pictures, so groups are not kept apart.", remedy)
+    elif missing:
         found.warn("metadata", table.name, f"has no row for {len(missing)} pictures: {listed(missing)}.")
     if unknown:
         message = f"has {len(unknown)} rows without a picture: {listed(unknown)}."
@@ -265,10 +282,10 @@ def _read_table(found: Inventory, table: Path) -> None:
 
 def _read_split(found: Inventory, file: Path) -> None:
     """Parts of splits.json; every wrong name is reported, not only the first."""
-    if not file.is_file():
+    if not _is_there(found, file):
         return
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         found.add(
             "split_file",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seglab.data import BINARY, Pair, PairedFolder, Splits, groups_of, split_pairs
+from seglab.data import BINARY, Pair, PairedFolder, Splits, groups_of, is_there, split_pairs
 from seglab.images import read_mask
 
 __all__ = ["BinaryMask", "binary", "find_root", "one_set", "read_lines", "split_official"]
@@ -126,7 +126,7 @@ def split_official(parts: Mapping[str, PairedFolder], root: Path, *, seed: int =
     parts = {part: data for part, data in parts.items() if len(data)}
     _require_apart(parts, root)
     everything = replace(parts["train"], pairs=tuple(pair for data in parts.values() for pair in data.pairs))
-    if (root / "splits.json").is_file():
+    if is_there(root / "splits.json", "split file"):
         return one_set(everything, root, seed=seed, shares=shares)
     test = parts.get("test", parts.get("val"))
     if test is None:

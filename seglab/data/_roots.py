@@ -1,5 +1,6 @@
 """Pictures of one folder or of several, each in its own layout."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,6 @@ def load_roots(roots: Sequence[str], name: str, knobs: Mapping[str, Any]) -> Spl
     for root in roots:
         prefix, _, rest = root.partition(":")
         layout, path = (prefix, rest) if rest and prefix in list_datasets() else (name, root)
-        label = Path(path).resolve().name
+        label = Path(os.path.realpath(path)).name
         splits[label if label not in splits else path] = load_dataset(layout, path, **knobs)
     return join(splits)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from seglab.contract import IGNORE_INDEX, Sample
 from seglab.data import SPLIT_NAMES, Pair, PairedFolder, Splits
-from seglab.data._annotations import fill_polygon, is_path, points_of, read_object, short, whole_number
+from seglab.data._annotations import fill_polygon, is_path, points_of, read_object, real, short, whole_number
 from seglab.data._layout import SHARES, Shares, one_set, split_official
 
 __all__ = ["CocoFolder", "load", "run_lengths"]
@@ -174,6 +174,8 @@ def _read_part(file: Path, pictures: Path) -> CocoFolder:
     images, annotations, categories = (_records(content, key, file) for key in ("images", "annotations", "categories"))
     names = {_key(record, "id", file): _text(record, "name", file) for record in categories}
     classes = ("background", *(names[key] for key in sorted(names)))
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"COCO file {file} must have categories of different names; got {short(list(classes[1:]))}.")
     if not 2 <= len(classes) <= IGNORE_INDEX:
         raise ValueError(f"COCO file {file} must have 1 to {IGNORE_INDEX - 1} categories; got {len(names)}.")
     index_of = {key: index for index, key in enumerate(sorted(names), start=1)}
@@ -198,8 +200,8 @@ def _pair(record: dict[str, Any], file: Path, pictures: Path) -> Pair:
     name = _text(record, "file_name", file)
     if not is_path(name):
         raise ValueError(f"every file_name of {file} must be the name of a picture; got {short(name)}.")
-    inside = pictures.resolve()
-    path = (inside / name.replace("\\", "/")).resolve()
+    inside = real(pictures)
+    path = real(inside / name.replace("\\", "/"))
     if not path.is_relative_to(inside):
         raise ValueError(f"file_name of a picture in {file} must stay inside {pictures}; got {short(name)}.")
     if not path.is_file():

@@ -7,7 +7,7 @@ source picture) on one side. `classes.txt`, one name a line with the background 
 
 from pathlib import Path
 
-from seglab.data import BINARY, PairedFolder, Splits, groups_of, pair_files, split_pairs
+from seglab.data import BINARY, PairedFolder, Splits, groups_of, is_there, pair_files, split_pairs
 from seglab.data._layout import read_lines
 
 
@@ -23,7 +23,9 @@ def load(root: Path, *, seed: int = 0, shares: tuple[float, float, float] = (0.7
         ValueError: If a picture lacks its mask, or the reverse; `seglab check-data` lists all such cases at once.
     """
     listing = root / "classes.txt"
-    classes = tuple(read_lines(listing)) if listing.is_file() else BINARY
+    classes = tuple(read_lines(listing)) if is_there(listing, "list") else BINARY
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"{listing} must name every class once; got {', '.join(classes)[:200]}.")
     if len(classes) < 2:
         raise ValueError(f"{listing} must name at least two classes, the background first; got {len(classes)}.")
     pairs = groups_of(pair_files(root / "images", root / "masks"), root / "metadata.csv")

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from seglab.contract import IGNORE_INDEX
-from seglab.data import Pair, PairedFolder, Splits
-from seglab.data._annotations import Point, is_path, points_of, read_object, short, whole_number
+from seglab.data import Pair, PairedFolder, Splits, is_there
+from seglab.data._annotations import Point, is_path, points_of, read_object, real, short, whole_number
 from seglab.data._layout import SHARES, Shares, one_set, read_lines
 from seglab.images import MAX_PIXELS, ImageError, read_image
 
@@ -41,7 +41,6 @@ __all__ = ["load", "read_labelme"]
 IGNORED = "__ignore__"
 BACKGROUND = ("background", "_background_")
 POINTS = {"polygon": (3, None), "rectangle": (2, 2), "circle": (2, 2), "mask": (2, 2)}  # least and most points
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 
 
 class Shape(NamedTuple):
@@ -144,12 +143,9 @@ def _read_picture(path: Path) -> NDArray[np.uint8]:
         return read_image(path)
     data = _decoded(read_object(path, "labelme file").get("imageData"), f"imageData of {path}")
     try:
-        with Image.open(io.BytesIO(data), formats=PICTURE_FORMATS) as image:
-            return read_image(image)
+        return read_image(data)
     except ImageError as error:
         raise ValueError(f"imageData of {path} must be a readable picture; got: {error.message}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise ValueError(f"imageData of {path} must be a PNG or JPEG picture; got something else.") from None
 
 
 def _pair(content: dict[str, Any], file: Path, root: Path) -> Pair:
@@ -158,8 +154,8 @@ def _pair(content: dict[str, Any], file: Path, root: Path) -> Pair:
     path = content.get("imagePath")
     if not isinstance(path, str) or not is_path(path):
         raise ValueError(f"imagePath of {file} must be the name of a picture; got {short(path)}.")
-    inside = root.resolve()
-    picture = (file.parent / path.replace("\\", "/")).resolve()
+    inside = real(root)
+    picture = real(file.parent / path.replace("\\", "/"))
     if (PureWindowsPath(path).drive and not Path(path).is_absolute()) or not picture.is_relative_to(inside):
         raise ValueError(
             f"imagePath of {file} must lead to a picture inside {root}; got {short(path)}. "
@@ -276,7 +272,7 @@ def _size(content: dict[str, Any], file: Path, size: tuple[int, int] | None) -> 
 def _listed_classes(root: Path) -> list[str] | None:
     """Class names of `labels.txt` or `classes.txt`, or None."""
     for listing in (root / "labels.txt", root / "classes.txt"):
-        if listing.is_file():
+        if is_there(listing, "list"):
             names = [name for name in read_lines(listing) if name != IGNORED]
             return names if names and names[0] in BACKGROUND else ["background", *names]
     return None

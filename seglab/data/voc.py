@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seglab.contract import IGNORE_INDEX
-from seglab.data import BINARY, SPLIT_NAMES, Dataset, Joined, Pair, PairedFolder, Splits, pictures_of
+from seglab.data import BINARY, SPLIT_NAMES, Dataset, Joined, Pair, PairedFolder, Splits, is_there, pictures_of
 from seglab.data._annotations import short
 from seglab.data._layout import SHARES, Shares, find_root, one_set, read_lines, split_official
 from seglab.files import atomic, atomic_text
@@ -145,7 +145,7 @@ def _read_voc_mask(path: Path, size: tuple[int, int], num_classes: int) -> NDArr
 def _lists(folder: Path, masks: Mapping[str, Path]) -> dict[str, list[str]]:
     """Names by part from the list files that are there and not empty."""
     files = {name: folder / f"{name}.txt" for name in (*SPLIT_NAMES, "trainval")}
-    lists = {name: read_lines(file) for name, file in files.items() if file.is_file()}
+    lists = {name: read_lines(file) for name, file in files.items() if is_there(file, "list")}
     if not any(name in masks for name in lists.get("test", ())):
         lists.pop("test", None)
     held_out = {*lists.get("val", ()), *lists.get("test", ())}
@@ -178,12 +178,14 @@ def _pairs(
 def _classes(root: Path, given: Sequence[str] | None, masks: Sequence[Path]) -> tuple[str, ...]:
     """Class names: as given, from classes.txt, or as many as the masks say."""
     listing = root / "classes.txt"
-    if given is None and listing.is_file():
+    if given is None and is_there(listing, "list"):
         given = read_lines(listing)
     if given is not None:
         if isinstance(given, str) or len(given) < 2:
             what = f"classes of {root}"
             raise ValueError(f"{what} must be at least two names, the background first; got {short(given)}.")
+        if len(set(given)) < len(given):
+            raise ValueError(f"classes of {root} must have different names; got {short(list(given))}.")
         return tuple(given)
     highest = 0
     for mask in masks:

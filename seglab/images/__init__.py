@@ -54,8 +54,8 @@ def read_image(
     colour profile. A JPEG with further pictures inside (phones store them) gives its main picture.
 
     Args:
-        source: A file, a Pillow picture, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor (3, H, W),
-            (1, H, W) or (H, W). Arrays and tensors hold uint8, uint16, bool or floats in [0, 1].
+        source: A file or its bytes, a Pillow picture, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a
+            tensor (3, H, W), (1, H, W) or (H, W). Arrays and tensors hold uint8, uint16, bool or floats in [0, 1].
         what: The word for it in messages.
         max_bytes: Largest file in bytes; None is 512 MB.
         max_pixels: Largest H * W, checked before decoding.

@@ -21,7 +21,7 @@ LARGEST_FILE = 2**29  # the limit where nobody sets one: 40 megapixels of raw 16
 MIN_SIDE, MAX_RATIO = 16, 20
 
 Array = NDArray[Any]
-Source = str | Path | Image.Image | Array | Tensor
+Source = str | Path | bytes | Image.Image | Array | Tensor
 
 _HEIC = "iPhone HEIC photos: share them as JPEG."
 _ADVICE = {  # what people upload instead of a picture, found in the first bytes
@@ -123,6 +123,10 @@ def load(source: Source, rules: Rules) -> tuple[Image.Image | Array, bool]:
         data = _bytes(Path(source), rules)
         with _damage(rules.what):
             return _upright(_open(data, rules))
+    if isinstance(source, bytes):
+        _require_bytes(len(source), rules)
+        with _damage(rules.what):
+            return _upright(_open(source, rules))
     raise ImageError(f"The {rules.what} must be a file, picture, array or tensor; got {type(source).__name__}.")
 
 
@@ -145,11 +149,7 @@ def _bytes(path: Path, rules: Rules) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             kind = "folder" if stat.S_ISDIR(status.st_mode) else "pipe or device"
             raise ImageError(f"The {what} must be a regular file; got a {kind}. Choose a picture file.")
-        if not status.st_size:
-            raise ImageError(f"The {what} file is empty (0 bytes).")
-        if status.st_size > rules.max_bytes:
-            limit, got = rules.max_bytes / 2**20, status.st_size / 2**20
-            raise ImageError(f"The file is larger than {limit:.4g} MB. It has {got:.4g} MB; make it smaller.")
+        _require_bytes(status.st_size, rules)
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
             return file.read(status.st_size)
     except FileNotFoundError:
@@ -159,6 +159,15 @@ def _bytes(path: Path, rules: Rules) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"The {what} file cannot be opened: {reason}.") from error
+
+
+def _require_bytes(count: int, rules: Rules) -> None:
+    """Refuse an empty file and one that is too large."""
+    if not count:
+        raise ImageError(f"The {rules.what} file is empty (0 bytes).")
+    if count > rules.max_bytes:
+        limit, got = rules.max_bytes / 2**20, count / 2**20
+        raise ImageError(f"The file is larger than {limit:.4g} MB. It has {got:.4g} MB; make it smaller.")
 
 
 @contextmanager

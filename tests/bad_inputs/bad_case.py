@@ -64,8 +64,8 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file below a folder with its size and time."""
     found = {}
     for path in folder.rglob("*") if folder.is_dir() else []:
-        status = path.lstat()
-        found[str(path)] = (status.st_size if path.is_file() else 0, status.st_mtime_ns if path.is_file() else 0)
+        if path.is_file() and path.name != ".lock":  # of a run folder in which nothing came to be
+            found[str(path)] = (path.stat().st_size, path.stat().st_mtime_ns)
     return found
 
 
