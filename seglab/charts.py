@@ -142,6 +142,7 @@ def intervals(named: Mapping[str, tuple[float, float, float]], label: str, *, ze
     axes.set_yticks(range(len(named)), list(named))
     axes.set_ylim(len(named) - 0.5, -0.5)
     axes.set_xlabel(label)
+    axes.locator_params(axis="x", nbins=5)
     axes.tick_params(labelsize=9)
     axes.grid(axis="x", alpha=0.3)
     return figure
