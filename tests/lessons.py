@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -87,18 +88,18 @@ def copied(path: Path, folder: Path) -> Path:
     return Path(shutil.copy(path, folder / "notebooks" / path.name))
 
 
-def strict_run(path: Path) -> tuple[list[str], str]:
+def strict_run(path: Path, other: Mapping[str, str] | None = None, *, seconds: int = 300) -> tuple[list[str], str]:
     """Failure message of every code cell, empty if it printed what is stored; and all that was said.
 
-    The kernel is watched: see watched_kernel.py.
+    The kernel is watched: see watched_kernel.py. It may have `other` surroundings; a cell may take so many `seconds`.
     """
     startup = path.parent / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True, exist_ok=True)
     (startup / "00_watch.py").write_text("import watched_kernel\n")
     report = path.parent / f"{path.stem}.xml"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "addopts=", f"--junitxml={report}"]
-    command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300", path.name]
-    surroundings = os.environ | SURROUNDINGS | {"IPYTHONDIR": str(path.parent / "ipython")}
+    command += ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={seconds}", path.name]
+    surroundings = os.environ | SURROUNDINGS | (other or {}) | {"IPYTHONDIR": str(path.parent / "ipython")}
     done = subprocess.run(command, cwd=path.parent, env=surroundings, capture_output=True, text=True, check=False)
     assert report.exists(), done.stdout + done.stderr
     cases = ElementTree.parse(report).getroot().iter("testcase")
