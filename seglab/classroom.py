@@ -153,6 +153,7 @@ class Classroom:
         self._lock = threading.Lock()
         self._trainings: dict[str, list[Training]] = {}
         self._pictures: dict[str, Zipped] = {}
+        self._folders: dict[str, list[Path]] = {}  # all that hold, or held, a visitor's pictures
         atexit.register(self.close)  # runs before the private folder is removed, which is registered earlier
 
     def take(self, visitor: str, archive: Path, on_picture: Callable[[int, int], None] | None = None) -> Zipped:
@@ -164,16 +165,15 @@ class Classroom:
         """
         self.drop(visitor)
         folder = self._new_folder()
+        self._folders.setdefault(visitor, []).append(folder)
         try:
             found = take(archive, folder / "pictures", on_picture)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        if found.report.ok:
-            self._pictures[visitor] = found
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        return found
+            if found.report.ok:
+                self._pictures[visitor] = found
+            return found
+        finally:
+            if visitor not in self._pictures:
+                self.drop(visitor)
 
     def pictures(self, visitor: str) -> Zipped | None:
         """A visitor's pictures, if there are some that may be trained on and are still kept."""
@@ -181,10 +181,13 @@ class Classroom:
         return found if found is not None and (found.root / "images").is_dir() else None
 
     def drop(self, visitor: str) -> None:
-        """Forget a visitor's pictures."""
-        found = self._pictures.pop(visitor, None)
-        if found is not None:
-            shutil.rmtree(found.root, ignore_errors=True)
+        """Forget a visitor's pictures, and remove them unless a training still needs them."""
+        self._pictures.pop(visitor, None)
+        training = self.training(visitor)
+        needed = training.order.root if training is not None and training.running else ""
+        for folder in self._folders.get(visitor, []):
+            if not (needed and Path(needed).is_relative_to(folder)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def start(self, visitor: str, order: Order) -> Training:
         """Begin a training.
@@ -233,8 +236,9 @@ class Classroom:
         for training in trainings:
             training.end()
         self.drop(visitor)
+        self._folders.pop(visitor, None)
 
     def close(self) -> None:
         """The server ends: everybody leaves."""
-        for visitor in {*self._trainings, *self._pictures}:
+        for visitor in {*self._trainings, *self._folders}:
             self.leave(visitor)

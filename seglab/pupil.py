@@ -255,13 +255,14 @@ def _draw_curves(folder: Path, now: Progress) -> None:
     for name, (named, label) in panels.items():
         points = list(named) if len(epochs) == 1 else [one for one in named if one.startswith("best")]
         figure = lines(named, x="epoch", y=label, points=points)
+        figure.set_size_inches(4.2, 3.1)  # so that its words can be read at the width of a phone
         axes = figure.axes[0]
         axes.set_xlim(0.5, now.epochs + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name == "dice":
             axes.set_ylim(0, 1)
         with atomic(folder / f"{name}_{len(epochs):03d}.png", durable=False) as file:
-            figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+            figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
 
 
 def _listen(folder: Path, asked: threading.Event) -> None:

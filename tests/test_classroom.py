@@ -340,7 +340,17 @@ def test_a_second_zip_takes_the_place_of_the_first_and_a_bad_one_leaves_none(roo
     assert not bad.report.ok
     assert [one.kind for one in bad.report.findings if one.severity == "error"] == ["size_mismatch"]
     assert room.pictures("anna") is None
-    assert [path for path in tmp_path.glob("training-*") if path.is_dir() and any(path.iterdir())] == []
+    assert list(tmp_path.glob("training-*")) == []
+
+
+def test_pictures_that_a_training_needs_stay_until_it_is_over(room: Classroom, tmp_path: Path) -> None:
+    found = room.take("anna", pack(tmp_path / "a.zip"))
+    room.start("anna", Order(data="", root=str(found.root), **SMALL))
+    room.drop("anna")
+    assert room.pictures("anna") is None
+    assert found.root.is_dir()
+    room.leave("anna")
+    assert list(tmp_path.glob("training-*")) == []
 
 
 def test_warnings_do_not_stop_training(tmp_path: Path) -> None:
