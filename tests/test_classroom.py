@@ -378,7 +378,7 @@ def test_pictures_that_were_swept_away_are_no_longer_offered(room: Classroom, tm
         ),
         ({f"{folder}/a{n:02d}.png": None for n in range(6) for folder in ("images", "masks")}, "number",
          "must hold 10 to 400 pictures; got 6"),
-        ({"metadata.csv": "id,group\n" + "".join(f"b{n},x\n" for n in range(12))}, "layout", "must name the pictures"),
+        ({"metadata.csv": "id,group\nb1,x\n"}, "metadata", "names none of the pictures"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained_on_is_an_error_with_a_remedy(
@@ -389,6 +389,19 @@ def test_what_cannot_be_trained_on_is_an_error_with_a_remedy(
     assert kind in {one.kind for one in errors}
     assert any(words in one.message for one in errors)
     assert not (tmp_path / "pictures").exists()
+
+
+def test_what_the_doctor_passes_but_no_reader_takes_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, root: Path) -> None:
+        raise ValueError(f"table {root}/metadata.csv must be better.")
+
+    monkeypatch.setattr(zipped, "load_dataset", refuse)
+    found = take(pack(tmp_path / "a.zip"), tmp_path / "pictures")
+    assert [str(one) for one in found.report.findings if one.severity == "error"] == [
+        "error: .: table metadata.csv must be better."
+    ]
 
 
 def outside(path: Path) -> None:
