@@ -4,25 +4,24 @@ The app, the command line and the notebooks all use it, so they cannot disagree.
 """
 
 import html
-import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from seglab import explain, metrics, verdicts
+from seglab import explain, verdicts
 from seglab.cards import installed_version
 from seglab.contract import IGNORE_INDEX
 from seglab.explain import StageAttention
 from seglab.images import read_image, read_mask
 from seglab.inference import Predictor
 from seglab.packing import pack
+from seglab.scoring import Scorer
 from seglab.texts import ENGLISH, Texts
 
 __all__ = ["METRICS", "VIEWS", "Comparison", "ModelResult", "compare", "read_truth"]
@@ -42,7 +41,6 @@ METRICS = {  # name: (decimals, whether it needs the truth); the titles are amon
 }
 
 
-RATIOS = ("dice", "iou", "precision", "recall")
 SETTINGS = ("time_ms", "input_px")
 DIFFERENCE = "Difference"
 
@@ -75,12 +73,14 @@ class Comparison:
         truth: (H, W) uint8 class indices, 255 unknown; None if there is none.
         threshold: Probability above which a pixel counts as object.
         results: One per model, in the order given.
+        scorer: What holds masks against the truth, kept for the next threshold.
     """
 
     image: np.ndarray
     truth: np.ndarray | None
     threshold: float
     results: tuple[ModelResult, ...]
+    scorer: Scorer | None = field(default=None, repr=False)  # of `truth`, as far as it has been needed
 
     def at(self, threshold: float) -> "Comparison":
         """The same comparison at another threshold; no model runs.
@@ -88,8 +88,11 @@ class Comparison:
         Raises:
             ValueError: If the threshold is not above 0 and below 1.
         """
-        results = tuple(_decided(result, self.truth, threshold) for result in self.results)
-        return replace(self, threshold=threshold, results=results)
+        scorer = self.scorer
+        if self.truth is None or scorer is None or scorer.truth is not self.truth:
+            scorer = _scorer(self.truth)
+        results = tuple(_decided(result, scorer, threshold) for result in self.results)
+        return replace(self, threshold=threshold, results=results, scorer=scorer)
 
     def result(self, model: str) -> ModelResult:
         """The result of the model of that name.
@@ -267,13 +270,13 @@ def compare(
         raise ValueError(f"threshold must be above 0 and below 1; got {threshold}.")
     pixels = read_image(image)
     known = None if truth is None else read_truth(truth, pixels.shape[:2], next(iter(named.values())))
-    results = []
+    results, scorer = [], _scorer(known)
     for index, (name, predictor) in enumerate(named.items()):
         if on_model is not None:
             on_model(index, name)
         result = _run(name, predictor, pixels, attention)
-        results.append(_decided(result, known, threshold))
-    return Comparison(pixels, known, threshold, tuple(results))
+        results.append(_decided(result, scorer, threshold))
+    return Comparison(pixels, known, threshold, tuple(results), scorer)
 
 
 def read_truth(source: Any, size: tuple[int, int], predictor: Predictor) -> np.ndarray:
@@ -305,30 +308,23 @@ def _run(name: str, predictor: Predictor, image: np.ndarray, attention: bool) ->
     return ModelResult(name, probs, np.zeros(image.shape[:2], np.uint8), maps, {}, seconds, predictor.size, sha256)
 
 
-def _decided(result: ModelResult, truth: np.ndarray | None, threshold: float) -> ModelResult:
+def _scorer(truth: np.ndarray | None) -> Scorer | None:
+    """What holds masks against the truth, if there is one."""
+    return None if truth is None else Scorer(truth)
+
+
+def _decided(result: ModelResult, scorer: Scorer | None, threshold: float) -> ModelResult:
     """A result with its mask and numbers at a threshold."""
     mask = Predictor.decide(result.probs, threshold=threshold).mask
     numbers: dict[str, float | None] = dict.fromkeys(METRICS)
     numbers |= {
-        "area_percent": 100 * float((mask > 0).mean()),
+        "area_percent": 100 * np.count_nonzero(mask) / mask.size,
         "time_ms": 1000 * result.seconds,
         "input_px": result.size,
     }
-    if truth is not None:
-        numbers |= _scores(mask, truth, len(result.probs))
+    if scorer is not None:
+        numbers |= scorer.numbers(mask, len(result.probs))
     return result._replace(mask=mask, numbers=numbers)
-
-
-def _scores(mask: np.ndarray, truth: np.ndarray, num_classes: int) -> dict[str, float | None]:
-    """Numbers of one picture as `evaluate` takes them: means over the object classes, unknown pixels left out."""
-    pred, target = (torch.from_numpy(one.astype(np.uint8))[None] for one in (mask, truth))
-    table = metrics.counts(pred, target, num_classes)[0]
-    values = {name: float(getattr(metrics, name)(table)[1:].nanmean()) for name in RATIOS}
-    known = target != IGNORE_INDEX
-    values["hausdorff95_px"] = float(metrics.hausdorff95((pred > 0) & known, (target > 0) & known)[0])
-    codes = explain.error_map(mask, truth)
-    scores: dict[str, float | None] = {name: None if math.isnan(value) else value for name, value in values.items()}
-    return scores | {"extra_px": int((codes == explain.EXTRA).sum()), "missed_px": int((codes == explain.MISSED).sum())}
 
 
 def _difference(first: float | None, second: float | None, decimals: int) -> str:

@@ -202,7 +202,7 @@ class Handlers:
         same = shown.clean in (None, shown.kept())
         shown.comparison = shown.kept().at(threshold)
         shown.clean = shown.comparison if same or shown.clean is None else shown.clean.at(threshold)
-        return [*shown.result(self.texts), self.texts("say.threshold", threshold=threshold)]
+        return [*shown.result(self.texts, moved=True), self.texts("say.threshold", threshold=threshold)]
 
     def disturb(  # noqa: PLR0917 - Gradio passes the inputs by position
         self, shown: Shown, noise: float, blur: float, brightness: float, jpeg: float

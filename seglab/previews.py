@@ -3,7 +3,9 @@
 Masks, probabilities and numbers of the result stay at the picture's own size; only what is drawn is smaller.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,46 @@ from numpy.typing import NDArray
 from seglab.comparison import Comparison, ModelResult
 from seglab.explain import StageAttention
 from seglab.palette import heat
-from seglab.serving import PREVIEW_SIDE
 
-__all__ = ["gate_bars", "screen_size"]
+__all__ = ["Screen", "gate_bars", "screen_size"]
 
+Kept = Callable[[NDArray[Any], Callable[[], NDArray[Any]]], NDArray[Any]]
+
+SCREEN_SIDE = 1024  # pixels; of larger ones a threshold would be answered too late
 BARS = (600, 72)  # width, unless there are more channels, and height in pixels
 PAPER, RULE = (244, 244, 244), (200, 200, 200)
 
 
-def screen_size(comparison: Comparison, side: int = PREVIEW_SIDE) -> Comparison:
+class Screen:
+    """Makes comparisons as small as a screen, and remembers what it has made small.
+
+    While a threshold moves, the picture, its true mask and the probabilities stay, and only the masks are new.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[
+            int, tuple[NDArray[Any], NDArray[Any]]
+        ] = {}  # by id: the array, so that it lives, and its copy
+        self._next: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
+
+    def fit(self, comparison: Comparison, side: int = SCREEN_SIDE) -> Comparison:
+        """The same as `screen_size`."""
+        self._next = {}
+        small = screen_size(comparison, side, self._kept)
+        self._last = self._next
+        return small
+
+    def _kept(self, values: NDArray[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """The small copy of an array: the last one, or a new one."""
+        _, copy = self._next[id(values)] = self._last.get(id(values)) or (values, make())
+        return copy
+
+
+def _made(values: NDArray[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    return make()
+
+
+def screen_size(comparison: Comparison, side: int = SCREEN_SIDE, kept: Kept = _made) -> Comparison:
     """The comparison with picture, masks and maps at most `side` pixels long, its numbers as they are.
 
     Pictures and probabilities are averaged; masks take the class of the nearest pixel. Only for drawing: the numbers
@@ -29,6 +62,7 @@ def screen_size(comparison: Comparison, side: int = PREVIEW_SIDE) -> Comparison:
     Args:
         comparison: What to draw.
         side: Longest side in pixels, at least 1.
+        kept: Gives the small copy of an array from what makes it; see `Screen`.
 
     Returns:
         The same object if it is small enough.
@@ -43,9 +77,12 @@ def screen_size(comparison: Comparison, side: int = PREVIEW_SIDE) -> Comparison:
     if scale >= 1:
         return comparison
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    truth = None if comparison.truth is None else _nearest(comparison.truth, size)
-    results = tuple(_smaller(result, size) for result in comparison.results)
-    return replace(comparison, image=_averaged(comparison.image, size), truth=truth, results=results)
+    truth = comparison.truth
+    if truth is not None:
+        truth = kept(truth, partial(_nearest, truth, size))
+    image = kept(comparison.image, partial(_averaged, comparison.image, size))
+    results = tuple(_smaller(result, size, kept) for result in comparison.results)
+    return replace(comparison, image=image, truth=truth, results=results)
 
 
 def gate_bars(channel: NDArray[Any]) -> NDArray[np.uint8]:
@@ -70,9 +107,9 @@ def gate_bars(channel: NDArray[Any]) -> NDArray[np.uint8]:
     return np.where(is_bar[..., None], heat(ordered[None]), picture)
 
 
-def _smaller(result: ModelResult, size: tuple[int, int]) -> ModelResult:
+def _smaller(result: ModelResult, size: tuple[int, int], kept: Kept) -> ModelResult:
     """One model's result at a size (width, height)."""
-    probs = np.stack([_averaged(one, size) for one in result.probs])
+    probs = kept(result.probs, lambda: np.stack([_averaged(one, size) for one in result.probs]))
     stages = {name: _smaller_stage(stage, size) for name, stage in result.attention.items()}
     return result._replace(probs=probs, mask=_nearest(result.mask, size), attention=stages)
 

@@ -13,7 +13,7 @@ from seglab.comparison import VIEWS, Comparison, ModelResult
 from seglab.disturbed import cost, in_words
 from seglab.explain import StageAttention
 from seglab.images import ImageError
-from seglab.previews import gate_bars, screen_size
+from seglab.previews import Screen, gate_bars
 from seglab.style import legend
 from seglab.texts import ENGLISH, Texts
 
@@ -23,6 +23,8 @@ MAX_MODELS = 4
 COLUMNS = ("dice", "iou", "precision", "recall", "hausdorff95_px", "area_percent", "time_ms")
 FINEST = "skip 1"  # the attention stage that shows most
 SLOT = 5  # values of one model's place: column, caption, picture, caption and picture of the channel gates
+DRAWN = 4 + SLOT * MAX_MODELS  # values of `Shown.drawn`
+STEADY = ("probability", "attention")  # views that no threshold changes
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Shown:
         stage: Of the attention.
         opacity: Of colours over the picture.
         evidence: What is known of the models beyond this picture, in Markdown.
+        screen: Makes it small for drawing.
     """
 
     comparison: Comparison | None = None
@@ -46,6 +49,7 @@ class Shown:
     stage: str | None = None
     opacity: float = 0.6
     evidence: str = ""
+    screen: Screen = field(default_factory=Screen, repr=False)
 
     def kept(self, texts: Texts = ENGLISH) -> Comparison:
         """The comparison, if it is still there."""
@@ -53,12 +57,17 @@ class Shown:
             raise ImageError(texts("error.expired"))
         return self.comparison
 
-    def result(self, texts: Texts = ENGLISH) -> list[Any]:
-        """State, result column, verdict, table, evidence, download, view choice, two tables, emptied; then `drawn`."""
+    def result(self, texts: Texts = ENGLISH, *, moved: bool = False) -> list[Any]:
+        """State, result column, verdict, table, evidence, download, view choice, two tables, emptied; then `drawn`.
+
+        Args:
+            texts: Of the visitor's language.
+            moved: Only the threshold is new: pictures that do not depend on it stay as they are.
+        """
         comparison = self.kept(texts)
         if comparison.truth is not None and self.view == "agreement":
             self.view = None  # it was shown for want of a mask
-        drawn = self.drawn(texts)
+        drawn = [gr.skip()] * DRAWN if moved and self.view in STEADY else self.drawn(texts)
         choice = gr.Radio([(texts(f"view.{one}"), one) for one in _views(comparison)], value=self.view)
         download = gr.DownloadButton(interactive=False)
         # An empty heading is read out as nothing.
@@ -89,7 +98,7 @@ class Shown:
         # Agreement is of two models: the first has no picture of its own.
         results = comparison.results[1:] if self.view == "agreement" else comparison.results
         drawn: list[tuple[str, str]] = []
-        folder, small = serving.new_folder(), screen_size(comparison)
+        folder, small = serving.new_folder(), self.screen.fit(comparison)
         slots = [part for one in results for part in self._slot(small, one, folder, drawn, texts)]
         empty = [gr.Column(visible=False), "", gr.Image(value=None), *_no_bars("")]
         slide = self._slide(small, drawn, folder, texts)

@@ -27,12 +27,13 @@ from seglab.checkpoint import Description, save_model
 from seglab.cli import main as seglab_main
 from seglab.corruptions import corrupt
 from seglab.disturbed import breaking_points, cost, disturb
-from seglab.handlers import EXAMPLES, Handlers, speaking
+from seglab.handlers import EXAMPLES, PAINTED, Handlers, speaking
 from seglab.images import ImageError
 from seglab.inference import Predictor
-from seglab.previews import screen_size
+from seglab.previews import Screen, screen_size
 from seglab.series import ORDERS, pair_up, series_table
 from seglab.shown import SLOT, Shown, plain
+from seglab.texts import LANGUAGES
 
 
 class Colour(nn.Module):
@@ -145,6 +146,99 @@ def test_large_pictures_are_drawn_at_the_size_of_a_screen(handlers: Handlers, tm
     assert screen_size(comparison, 2000) is comparison
     with pytest.raises(ValueError, match="side must be at least 1; got 0"):
         screen_size(comparison, 0)
+
+
+def test_what_a_threshold_does_not_change_is_made_small_once(handlers: Handlers, tmp_path: Path) -> None:
+    pixels = np.zeros((200, 400, 3), np.uint8)
+    pixels[50:150, :200, 0] = 255
+    file, mask = save(tmp_path / "wide.png", pixels), save(tmp_path / "wide_mask.png", pixels[..., 0])
+    comparison, screen = compared(handlers, file, mask)[0].comparison, Screen()
+    first, second = screen.fit(comparison, 100), screen.fit(comparison.at(0.9), 100)
+    assert second.image is first.image
+    assert second.truth is first.truth
+    assert second.results[0].probs is first.results[0].probs
+    fresh = screen_size(comparison.at(0.9), 100)
+    assert (second.results[0].mask == fresh.results[0].mask).all()
+    assert (second.image == fresh.image).all()
+
+
+def test_views_without_a_threshold_stay_as_they_are_while_it_moves(
+    handlers: Handlers, picture: Path, truth: Path
+) -> None:
+    shown = compared(handlers, picture, truth)[0]
+    handlers.look(shown, "probability", None, 0.6)
+    moved = handlers.move(shown, 0.9)
+    assert moved[9:-1] == [gr.skip()] * (4 + SLOT * 4)
+    assert len(moved) == len(handlers.move(shown, 0.8))
+    handlers.look(shown, "error", None, 0.6)
+    assert gr.skip() not in handlers.move(shown, 0.7)[9:-1]
+
+
+def test_attention_view_has_the_channel_gates_of_every_module() -> None:
+    attending = Predictor(build_model("unet", 1, width=4, cbam=("bottleneck",)), size=32)
+    handlers = Handlers({"skin-plain": Predictor(Colour(0), size=32), "skin-cbam": attending})
+    shown = Shown(comparison=compare(np.full((40, 60, 3), 90, np.uint8), {**handlers.predictors}))
+    values = handlers.look(shown, "attention", "bottleneck", 0.6)
+    plainly, cbam = values[2 : 2 + SLOT], values[2 + SLOT : 2 + 2 * SLOT]
+    assert "has no attention module" in plainly[1]
+    assert not plainly[4].visible
+    gates = shown.comparison.results[1].attention["bottleneck"].channel
+    assert f"{gates.size} channels from {gates.min():.2f} to {gates.max():.2f}" in cbam[3]
+    assert "64 channel gates of skin-cbam, bottleneck" in cbam[4].alt_text
+    bars = np.array(Image.open(cbam[4].value["path"]))
+    tall = (bars != 244).all(axis=-1).sum(axis=0)  # the line at one half counts as one pixel where no bar is
+    assert abs(int(tall[0]) - round(float(gates.max()) * 72)) <= 1
+    assert abs(int(tall[-1]) - round(float(gates.min()) * 72)) <= 1
+    assert not handlers.look(shown, "outline", None, 0.6)[2 + SLOT + 4].visible
+
+
+def test_result_stands_beside_the_scores_on_test_pictures(picture: Path, truth: Path) -> None:
+    scores = {"data": "lab_7", "dice_fg_image": {"value": 0.8, "n": 42}, "dice_fg_image_interval_95": [0.75, 0.85]}
+    card = {"scores": [scores, {"data": "odd"}, scores | {"dice_fg_image_interval_95": None}], "task": "skin"}
+    one, two = Predictor(Colour(0), size=96), Predictor(Colour(1), size=96)
+    one.description = Description("unet", {}, 1, ("background", "object"), 96, "Known", card=card)
+    handlers = Handlers({"skin-plain": one, "skin-cbam": two})
+    found = handlers.compare(Shown(), picture, truth, BOTH, 0.5)[4]
+    assert r"| Known | lab\_7 | 42 | 0.800 (0.750 to 0.850) |" in found
+    assert "| skin-cbam |  |  | not measured |" in found
+    assert "seglab evaluate YOUR_PICTURES --model FILE" in found
+    two.description = one.description
+    assert (
+        "Not measured"
+        not in Handlers({"skin-plain": one, "skin-cbam": two}).compare(Shown(), picture, truth, BOTH, 0.5)[4]
+    )
+
+
+def test_page_speaks_the_language_of_its_handlers(
+    predictors: dict[str, Predictor], picture: Path, truth: Path, tmp_path: Path
+) -> None:
+    german = Handlers(predictors, LANGUAGES["de"])
+    *_, words = shown = german.compare(Shown(), picture, truth, BOTH, 0.5)
+    assert words.startswith("Fertig: ")
+    assert "liegt in diesem einen Bild um 0.250 Dice näher an der wahren Maske" in shown[2]
+    assert "Randabstand HD95, px" in shown[3]
+    assert [label for label, _ in german.tasks] == ["Hautläsion"]
+    (tmp_path / "empty.png").touch()
+    values = speaking(german.check_picture, [None, None], LANGUAGES["de"])(tmp_path / "empty.png")
+    assert next(values)[-1] == r"⚠ Das Bild: Die Datei ist leer \(0 Byte\)."
+    assert [code for code, _, _ in app.build_app(predictors).pages] == ["", "de", "zh"]
+
+
+def test_painted_mask_goes_with_its_picture(handlers: Handlers, picture: Path, tmp_path: Path) -> None:
+    painted = save(tmp_path / PAINTED, np.zeros((64, 96), np.uint8))
+    assert handlers.keep_truth(painted, picture) is None
+    assert PAINTED in (Path(app.__file__).parent / "seglab" / "page.js").read_text()
+
+
+def test_added_model_is_on_offer_with_a_plain_one(predictors: dict[str, Predictor]) -> None:
+    handlers = Handlers(predictors)
+    task, models = handlers.add("mine", Predictor(Colour(2), size=96))
+    assert task.value == "own"
+    assert task.visible
+    assert models.value == ["mine"]
+    assert handlers.titles["mine"] == "mine"
+    _, models = handlers.add("skin-third", Predictor(Colour(2), size=96))
+    assert models.value == ["skin-plain", "skin-third"]
 
 
 def test_maps_of_attention_are_drawn_at_the_size_of_a_screen() -> None:

@@ -23,12 +23,12 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"export"},
     {"engines"},
     {"evaluation", "explain", "batches", "history", "access"},
-    {"runs", "cards", "packing", "verdicts"},  # beside training and comparison: the part of each that stands alone
+    {"runs", "cards", "packing", "scoring", "verdicts"},  # beside training and comparison: the part of each that stands alone
     {"resume", "records"},
     {"training", "comparison", "robustness"},
     {"experiments", "verification"},
     {"papers", "plots", "charts", "teach", "serving", "ablation", "orders"},
-    {"effects", "disturbed", "previews", "style", "pupil", "zipped"},
+    {"effects", "benchmarks", "disturbed", "previews", "style", "pupil", "zipped"},
     {"shown", "classroom", "visitors"},  # from here on the page, from the inside to the outside
     {"series", "evidence"},
     {"handlers"},

@@ -30,7 +30,7 @@ TEXTS: dict[str, str] = {
     "picture.drop": "Bild hierher ziehen oder klicken, um eines auszuwählen\n"
     "JPEG, PNG, WebP, BMP oder TIFF, bis 20 MB und 40 Megapixel, zum Beispiel 8000 × 5000.",
     "picture.alt": "Das Bild, das die Modelle bekommen",
-    "truth.label": "Wahre Maske, optional: PNG, BMP, TIFF oder labelme-JSON",
+    "truth.label": "Wahre Maske (optional): PNG, TIFF, labelme",
     "paint.title": "Wahre Maske malen",
     "threshold.label": "Schwelle",
     "threshold.info": "Wahrscheinlichkeit, ab der ein Pixel als Objekt zählt.",
@@ -144,8 +144,9 @@ TEXTS: dict[str, str] = {
     "verdict.equal.many": "In diesem einen Bild sind alle {number} Modelle der wahren Maske gleich nah "
     "(Dice {dice:.3f}).",
     "verdict.best.several": "In diesem einen Bild sind {names} der wahren Maske am nächsten (je Dice {dice:.3f}).",
-    "verdict.best.many": "In diesem einen Bild ist {best} der wahren Maske am nächsten, {gap:.3f} Dice vor {second}.",
-    "verdict.best.two": "In diesem einen Bild ist {best} der wahren Maske näher, um {gap:.3f} Dice.",
+    "verdict.best.many": "{best} liegt in diesem einen Bild am nächsten an der wahren Maske, {gap:.3f} Dice vor "
+    "{second}.",
+    "verdict.best.two": "{best} liegt in diesem einen Bild um {gap:.3f} Dice näher an der wahren Maske.",
     "verdict.empty.one": "Die Maske ist leer, und das Modell hat nichts gefunden: In diesem einen Bild ist Dice nicht "
     "definiert.",
     "verdict.empty.two": "Die Maske ist leer, und beide Modelle haben nichts gefunden: In diesem einen Bild ist Dice "
@@ -215,6 +216,7 @@ TEXTS: dict[str, str] = {
     # errors; those of the readers are matched against their English sentence and said in the visitor's language
     "what.picture": "Das Bild",
     "what.mask": "Die Maske",
+    "what.zip": "Die ZIP-Datei",
     "error.first": "Wählen Sie zuerst ein Bild oder drücken Sie eines der Beispiele.",
     "error.expired": "Das Ergebnis ist nicht mehr gespeichert. Drücken Sie noch einmal „Vergleichen“.",
     "error.models": "Wählen Sie eines bis {most} Modelle; gewählt: {count}.",

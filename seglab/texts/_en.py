@@ -209,6 +209,7 @@ TEXTS: dict[str, str] = {
     # errors; those of the readers are matched against their English sentence and said in the visitor's language
     "what.picture": "picture",
     "what.mask": "mask",
+    "what.zip": "ZIP file",
     "error.first": "Choose a picture first, or press one of the examples.",
     "error.expired": "The result is no longer kept. Press Compare again.",
     "error.models": "Choose one to {most} models; {count} are chosen.",

@@ -202,6 +202,7 @@ TEXTS: dict[str, str] = {
     # errors; those of the readers are matched against their English sentence and said in the visitor's language
     "what.picture": "图片",
     "what.mask": "掩码",
+    "what.zip": "ZIP 文件",
     "error.first": "请先选择图片，或按一个示例。",
     "error.expired": "结果已不再保留。请再按一次“比较”。",
     "error.models": "请选择 1 到 {most} 个模型；现已选择 {count} 个。",
