@@ -25,7 +25,7 @@ SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is on the page, also those far below
     "apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false"},
 }
-SECONDS = 180
+SECONDS = 600  # of waiting at most, on a busy computer
 
 
 @pytest.fixture(scope="module")
