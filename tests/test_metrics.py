@@ -434,3 +434,31 @@ def test_wrong_probabilities_are_named() -> None:
         metrics.calibration(probs, mask, bins=0, band=-1)
     with pytest.raises(ValueError, match="target must hold class indices 0 to 1; got values from 2 to 2"):
         metrics.calibration(probs, mask + 2)
+
+
+@pytest.mark.parametrize("ignore", [2, 7, 255])
+def test_counting_bytes_is_counting_pixels_one_by_one(ignore: int) -> None:
+    rng = np.random.default_rng(ignore)
+    for shape in ((1, 1, 1), (3, 5, 7), (2, 300, 300), (2, 0, 4)):
+        pred = rng.integers(0, 2, shape, dtype=np.uint8)
+        target = rng.choice(np.array([0, 1, ignore], np.uint8), shape)
+        cells = [(target == i) & (pred == j) for i in range(2) for j in range(2)]
+        want = np.stack([one.sum(axis=(1, 2)) for one in cells], axis=-1).reshape(-1, 2, 2)
+        for kind in (torch.uint8, torch.int16, torch.int64):
+            masks = torch.from_numpy(pred).to(kind), torch.from_numpy(target).to(kind)
+            assert np.array_equal(metrics.counts(*masks, 1, ignore_index=ignore), want)
+        probs = torch.from_numpy(rng.random((shape[0], 1, *shape[1:]), dtype=np.float32))
+        histogram = metrics.probability_counts(probs, torch.from_numpy(target), bins=64, ignore_index=ignore)
+        finer = metrics.probability_counts(probs, torch.from_numpy(target), bins=1024, ignore_index=ignore)
+        assert torch.equal(histogram, finer.view(len(probs), 2, 64, 16).sum(dim=3))
+
+
+def test_a_label_that_no_byte_holds_is_no_smaller_one() -> None:
+    zeros = torch.zeros(1, 2, 2, dtype=torch.int64)
+    for wrong in (256, 257, -255, 2):
+        with pytest.raises(ValueError, match=f"target must hold class indices 0 to 1; got values from .*{wrong}"):
+            metrics.counts(zeros, torch.full_like(zeros, wrong), 1)
+        with pytest.raises(ValueError, match="pred must hold class indices 0 to 1"):
+            metrics.counts(torch.full_like(zeros, wrong), zeros, 1)
+        with pytest.raises(ValueError, match="target must hold class indices 0 to 1"):
+            metrics.probability_counts(zeros[None].float(), torch.full_like(zeros, wrong))
