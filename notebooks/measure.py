@@ -32,7 +32,7 @@ Row = tuple[str, str, str, str]  # question, needs, to read, to run
 
 def lessons() -> list[Path]:
     """All notebooks, in the order of their numbers."""
-    return sorted(FOLDER.glob("*.ipynb"))
+    return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
 def reading(path: Path) -> int:
@@ -101,19 +101,22 @@ def main() -> None:
     parser.add_argument("lessons", nargs="*", metavar="LESSON", help="such as 07; all if none is named")
     parser.add_argument("--text", action="store_true", help="only what needs no run: what it needs, and to read")
     chosen = parser.parse_args()
-    readme = FOLDER / "README.md"
-    known = read_rows(readme.read_text(encoding="utf-8"))
     for path in lessons():
-        question, _, _, run = known.get(path.stem, (path.stem, "", "", ""))
+        run = ""
         if not chosen.text and (not chosen.lessons or path.stem.startswith(tuple(chosen.lessons))):
             run = f"{running(path)} s"
             print(path.stem, run, flush=True)
-        known[path.stem] = (question, needs(path), f"{reading(path)} min", run)
-    text = readme.read_text(encoding="utf-8")  # again: somebody may have written a question meanwhile
-    rows = {
-        path.stem: (read_rows(text).get(path.stem, known[path.stem])[0], *known[path.stem][1:]) for path in lessons()
-    }
-    readme.write_text(write_rows(text, rows), encoding="utf-8")
+        write(path, run)
+
+
+def write(path: Path, run: str) -> None:
+    """Write the row of one lesson into the README; an empty `run` keeps the time that is there."""
+    readme = FOLDER / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    rows = read_rows(text)
+    question, _, _, old = rows.get(path.stem, (path.stem, "", "", ""))
+    rows[path.stem] = (question, needs(path), f"{reading(path)} min", run or old)
+    readme.write_text(write_rows(text, dict(sorted(rows.items()))), encoding="utf-8")
 
 
 if __name__ == "__main__":
