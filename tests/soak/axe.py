@@ -56,7 +56,13 @@ def visit(page: Any, source: str, name: str) -> int:
     page.get_by_role("button", name="Many pictures at once").click()
     page.locator("#slide img").nth(1).wait_for()
     page.wait_for_timeout(1000)
-    return count + violations(page, source, f"{name}, all opened")
+    count += violations(page, source, f"{name}, all opened")
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_role("radio", name="My own, as ZIP").check()
+    page.get_by_role("button", name="Width, picture side").click()
+    page.locator("#zip").wait_for()
+    page.wait_for_timeout(1000)
+    return count + violations(page, source, f"{name}, training")
 
 
 def main() -> int:
