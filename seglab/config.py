@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from types import UnionType
@@ -14,7 +15,16 @@ __all__ = ["TrainConfig"]
 SCHEDULES = ("constant", "cosine", "plateau", "poly")
 OPTIMIZERS = ("adam", "adamw")
 LOWEST = {"epochs": 1, "batch_size": 1, "size": 32, "save_every": 1, "workers": 0}
-HIGHEST = {"size": 8192, "seed": 2**63 - 1, "augment_rotation": 180, "augment_strength": 1}
+HIGHEST = {
+    "epochs": 10**6,
+    "batch_size": 2**16,
+    "workers": 256,
+    "size": 8192,
+    "seed": 2**63 - 1,
+    "augment_rotation": 180,
+    "augment_strength": 1,
+}
+PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +126,7 @@ class TrainConfig:
         for field in fields(self):
             value, kinds = getattr(self, field.name), _kinds(hints[field.name])
             if float in kinds and type(value) is int:
-                value = float(value)
+                value = _as_float(value)
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise ValueError(f"{field.name} must be {_spell(kinds)}; got {_shown(value)}.")
             plain = next(kind for kind in kinds if isinstance(value, kind))
@@ -145,11 +155,21 @@ def _parse(key: str, text: str, hint: Any) -> object:
         value = lowered.get(text.lower(), text) if str not in kinds else text
     if str in kinds and not isinstance(value, str):
         value = text
+    if float in kinds and isinstance(value, str) and PLAIN_NUMBER.fullmatch(value):
+        value = float(value)  # what JSON does not take, but people write: .5 and +1
     if float in kinds and type(value) is int:
-        value = float(value)
+        value = _as_float(value)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ValueError(f"{key} must be {_spell(kinds)}; got {_shown(text)}.")
     return value
+
+
+def _as_float(value: int) -> float:
+    """A whole number as a float; one beyond the floats is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _shown(value: object) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import reprlib
 import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ SETTING = re.compile(r"^[a-z_]+(\.[a-z_0-9]+)?=")
 def sort_items(items: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Folders, and settings by their prefix.
 
+    Raises:
+        ValueError: If something with an equals sign is neither.
+
     Example:
         >>> sort_items(["pictures", "epochs=3", "model.width=16"])
         (['pictures'], {'': ['epochs=3'], 'model': ['width=16']})
@@ -23,6 +27,8 @@ def sort_items(items: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     roots, settings = [], dict[str, list[str]]()
     for item in items:
         if not SETTING.match(item):
+            if "=" in item and not os.path.lexists(item.rpartition(":")[2]):
+                raise ValueError(f"settings must be written NAME=VALUE or PART.NAME=VALUE; got {reprlib.repr(item)}.")
             roots.append(item)
             continue
         key, _, _ = item.partition("=")

@@ -13,5 +13,10 @@ def audit(arguments: argparse.Namespace) -> int:
     """
     from seglab.stats import audit as check
 
-    print(check(arguments.table))
+    try:
+        print(check(arguments.table))
+    except ValueError as error:
+        if str(arguments.table) in str(error):
+            raise
+        raise ValueError(f"{arguments.table}: {error}") from None
     return 0

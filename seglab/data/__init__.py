@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from seglab.contract import Sample, require_name
+from seglab.data._knobs import require_kinds
 from seglab.images import read_image, read_mask
 
 __all__ = [
@@ -176,6 +177,7 @@ def load_dataset(name: str, root: str | Path | None = None, **knobs: Any) -> Spl
     load = import_module(f"{__name__}.{name}").load
     for knob in knobs:
         require_name(f"setting of dataset {name}", knob, [key for key in signature(load).parameters if key != "root"])
+    require_kinds(name, load, knobs)
     if root is None:
         if "root" in signature(load).parameters:
             raise ValueError(f"dataset {name} needs the folder it lies in; got none.")

@@ -22,6 +22,8 @@ def load_roots(roots: Sequence[str], name: str, knobs: Mapping[str, Any]) -> Spl
     """
     if not roots:
         return load_dataset(name, None, **knobs)
+    if name == "synthetic":
+        raise ValueError(f"dataset synthetic takes no folder; got {roots[0]!r}. Settings are written NAME=VALUE.")
     splits = {}
     for root in roots:
         prefix, _, rest = root.partition(":")

@@ -101,7 +101,9 @@ GOOD: dict[str, Change] = {
     "other files": lambda root: (put(root / "images/Thumbs.db", b"x"), put(root / "README.md", "x")),
     "folders inside": lambda root: (root / "images" / "old").mkdir(),
     "upper case endings": lambda root: (root / "images/a.png").rename(root / "images/a.PNG"),
-    "picture a JPEG": lambda root: (remove("images/a.png")(root), put(root / "images/a.jpg", encoded(picture(), "JPEG"))),
+    "picture a JPEG": lambda root: (
+        remove("images/a.png")(root), put(root / "images/a.jpg", encoded(picture(), "JPEG")),
+    ),
     "splits with a byte order mark": lambda root: put(
         root / "splits.json", b"\xef\xbb\xbf" + json.dumps({"train": ["a"], "val": ["b"], "test": ["c"]}).encode()
     ),
