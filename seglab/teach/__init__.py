@@ -10,6 +10,7 @@ text instead, which is how lessons are stored: a reader sees them before anythin
 from seglab.teach._card import card_problems
 from seglab.teach._check import check, list_exercises
 from seglab.teach._claim import claim
+from seglab.teach._copies import copies
 from seglab.teach._explore import explore
 from seglab.teach._figures import show
 from seglab.teach._full_size import full_size
@@ -17,5 +18,6 @@ from seglab.teach._predict import predict
 from seglab.teach._start import band, setup
 
 __all__ = [
-    "band", "card_problems", "check", "claim", "explore", "full_size", "list_exercises", "predict", "setup", "show",
+    "band", "card_problems", "check", "claim", "copies", "explore", "full_size", "list_exercises", "predict", "setup",
+    "show",
 ]  # fmt: skip

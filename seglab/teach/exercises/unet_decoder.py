@@ -89,7 +89,7 @@ def _learns(net: UNet, decode: Decode) -> bool:
         maps = net.encode(images)
         logits = net.head(decode(maps, [level.up for level in levels], [level.block for level in levels]))
         optimizer.zero_grad()
-        loss(logits, masks).backward()
+        loss(logits, masks).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     drawn = to_mask(logits)
     return bool(2 * (drawn * masks).sum() > ALIKE * (drawn.sum() + masks.sum()))
