@@ -191,7 +191,8 @@ def test_unsafe_readers_are_called_nowhere():
     [
         "import pickle", "from joblib import load", "import yaml", "torch.load(f)", "torch.load(f, weights_only=False)",
         "np.load(f, allow_pickle=True)", "np.load(f, allow_pickle=asked)", "eval(text)", "exec(text)",
-        "os.system(text)", "subprocess.run(text, shell=True)", "os.popen(text)", "torch.hub.load('a', 'b')", "torch.jit.load(f)",
+        "os.system(text)", "subprocess.run(text, shell=True)", "os.popen(text)", "torch.hub.load('a', 'b')",
+        "torch.jit.load(f)",
     ],
 )  # fmt: skip
 def test_rule_against_unsafe_readers_finds_them(source):
