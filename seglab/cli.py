@@ -24,6 +24,7 @@ from seglab.commands import (
 )
 from seglab.commands._ablate import ablate
 from seglab.commands._audit import audit
+from seglab.commands._benchmark import benchmark
 from seglab.commands._explain import explain
 from seglab.commands._verify import verify
 
@@ -110,8 +111,18 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     _add_ablate(command)
     _add_reproduce(command)
     _add_data_commands(command)
+    _add_benchmark(command)
     _add_app(command)
     return parser, dict(commands.choices)
+
+
+def _add_benchmark(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The subcommand that measures speed."""
+    sub = command(benchmark, "measure how fast seglab is, as ratios to other libraries")
+    help_text = "gpu, inference, metrics, pictures or training (default: all)"
+    sub.add_argument("group", nargs="*", default=[], metavar="GROUP", help=help_text)
+    sub.add_argument("--quick", action="store_true", help="few rounds of small work, to see that it runs")
+    sub.add_argument("--out", help="Markdown file for the table")
 
 
 def _add_ways(sub: argparse.ArgumentParser) -> None:

@@ -150,6 +150,7 @@ def _distances(
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Row and column, (P, 2), of the pixels of a mask (H, W) that have a 4-neighbour outside it."""
-    wide = np.pad(mask, 1)
-    inner = wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
-    return np.argwhere(mask & ~inner)
+    rim = mask.copy()
+    rim[1:-1, 1:-1] &= ~(mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:])
+    # Beyond the edge is outside, so the edge's own pixels stay. Flat indices are found several times as fast as pairs.
+    return np.stack(np.divmod(np.flatnonzero(rim), max(1, mask.shape[1])), axis=1)
