@@ -178,7 +178,11 @@ const start = () => {
     }
     for (const id of ['numbers', 'points', 'everyone', 'series', 'evidence']) {
       const table = document.querySelector(`#${id}`);
-      if (!table || table.hasAttribute('tabindex')) continue;
+      if (!table || table.hasAttribute('tabindex') === Boolean(table.querySelector('table'))) continue;
+      if (table.hasAttribute('tabindex')) {  // emptied again: nothing to stop at
+        for (const name of ['tabindex', 'role', 'aria-label']) table.removeAttribute(name);
+        continue;
+      }
       table.tabIndex = 0;
       table.setAttribute('role', 'region');
       table.setAttribute('aria-label', say(id));

@@ -64,6 +64,9 @@ CSS = """
 .paint-ring { position: absolute; pointer-events: none; border: 2px solid #fff; border-radius: 50%;
               box-shadow: 0 0 0 2px #000040; display: none; }
 .paint-board:has(canvas:focus) .paint-ring { display: block; }
+.gr-accordion > button { min-height: 28px; align-items: center; }
+.file .download a { display: inline-flex; align-items: center; min-height: 24px; }
+.tab-like-container button { min-height: 26px; }
 .icon-button { min-width: 28px; min-height: 28px; }
 #spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 640px) { #numbers th, #numbers td { padding: 5px 6px; font-size: .86em; }

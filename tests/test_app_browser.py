@@ -31,6 +31,7 @@ pytest.importorskip("gradio")
 from seglab import access
 from seglab import page as seglab_page
 from seglab.inference import Predictor
+from seglab.models import build_model
 
 pytestmark = pytest.mark.browser
 
@@ -72,6 +73,8 @@ def free_port() -> int:
 def address() -> Iterator[str]:
     names = ("skin-plain", "skin-cbam", "steel-plain", "steel-cbam")
     predictors = {name: Predictor(Colour(2 * (i % 2)), size=96) for i, name in enumerate(names)}
+    torch.manual_seed(0)
+    predictors["mine"] = Predictor(build_model("unet", 1, width=4, cbam="bottleneck"), size=32)
     blocks = seglab_page.build_app(predictors)
     yield seglab_page.launch(blocks, free_port(), wait=False)
     blocks.close()
@@ -144,6 +147,11 @@ def status(page: Any, words: str) -> None:
     page.locator("#live").filter(has_text=words).wait_for()
 
 
+def settled(page: Any) -> None:
+    """Wait until nothing runs any more, so that leaving the page breaks nothing off."""
+    page.locator("#download:not([disabled])").wait_for()
+
+
 def upload(page: Any, place: str, file: Path) -> None:
     """Put a file into an upload field, after clearing it."""
     clear = page.locator(f"#{place} button[aria-label='Clear']")
@@ -210,8 +218,7 @@ def test_views_threshold_and_examples_follow_the_clicks(page: Any, files: dict[s
     page.get_by_role("radio", name="Mask only").check()
     status(page, "View: Mask only")
     assert set(np.unique(pixels(page, "#out_0 img"))) == {0, 255}
-    threshold = page.locator("input[type=range]").first
-    threshold.focus()
+    page.get_by_role("slider", name="Threshold").focus()
     page.keyboard.press("ArrowRight")
     status(page, "Threshold 0.51; no model was run again.")
     page.get_by_role("button", name="Steel scratch with mask").click()
@@ -279,10 +286,142 @@ def test_bad_files_are_named_at_upload(page: Any, files: dict[str, Path]) -> Non
     status(page, "96 × 32")
 
 
-def test_keyboard_reaches_compare(page: Any) -> None:
-    page.get_by_role("button", name="Compare", exact=True).focus()
+def tab_to(page: Any, is_there: str) -> None:
+    """Press Tab until a condition holds for the focused element `e`."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"(e => Boolean({is_there}))(document.activeElement)"):
+            return
+    pytest.fail(f"Tab does not reach: {is_there}")
+
+
+def test_keyboard_alone_does_everything(page: Any, files: dict[str, Path]) -> None:
+    """From the first Tab to the download, with Tab, Enter, the space bar and arrow keys only."""
+    tab_to(page, "e.textContent.trim() === 'Steel scratch with mask'")
     page.keyboard.press("Enter")
+    status(page, "Example shown: Steel scratch")
+    tab_to(page, "e.closest('#picture') && e.ariaLabel === 'Remove Image'")
+    page.keyboard.press("Enter")
+    page.locator("#picture input[type=file]").wait_for(state="attached")
+    page.keyboard.press("Shift+Tab")
+    tab_to(page, "e.closest('#picture') && (e.ariaLabel || '').startsWith('Picture: ')")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(files["squares"])
+    status(page, "Picture ready: 96 × 64 pixels")
+    tab_to(page, "e.id === 'compare'")
+    page.keyboard.press("Enter")
+    status(page, "Done: ")
+    assert page.locator("#spoken").inner_text().startswith("Done: ")  # what a screen reader is told
+    tab_to(page, "e.type === 'radio' && e.closest('label').textContent.trim() === 'Probability'")
+    page.keyboard.press("Space")
+    status(page, "View: Probability")
+    tab_to(page, "(e.ariaLabel || '') === 'range slider for Opacity of the colours'")
+    page.keyboard.press("ArrowRight")
+    tab_to(page, "e.closest('#download') && !e.disabled")
+    with page.expect_download() as caught:
+        page.keyboard.press("Enter")
+    assert zipfile.is_zipfile(caught.value.path())
+
+
+def test_attention_view_shows_the_channel_gates(page: Any) -> None:
+    page.get_by_role("radio", name="Own models").check()
+    page.get_by_role("checkbox", name="mine").wait_for()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    status(page, "Done: ")
+    page.get_by_role("radio", name="Attention", exact=True).check()
+    status(page, "View: Attention")
+    assert pixels(page, "#gates_0 img").shape == (72, 600, 3)
+    assert "64 channel gates of mine, bottleneck" in page.locator("#gates_0 img").get_attribute("alt")
+    assert "not measured" in page.get_by_role("region", name="Scores on test pictures").inner_text()
+    shoot(page, "attention")
+
+
+def test_mask_is_painted_with_the_mouse(page: Any, files: dict[str, Path]) -> None:
+    upload(page, "picture", files["squares"])
+    status(page, "Picture ready")
+    mask_is_gone(page)
+    page.get_by_role("button", name="Paint the true mask").click()
+    page.get_by_role("button", name="Use as true mask").click()
+    page.locator("#paint").filter(has_text="Nothing is painted, so there is no mask").wait_for()
+    assert page.locator("#truth input[type=file]").count() == 1  # still no mask: none is never an empty one
+    page.get_by_role("slider", name="Brush width").fill("20")
+    box = page.locator("#paint canvas").bounding_box()
+    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in ((0.25, 0.5), (0.45, 0.5))]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    page.mouse.move(*at[1], steps=5)
+    page.mouse.up()
+    page.locator("#paint").filter(has_text="Painted: ").wait_for()
+    shoot(page, "painting")
+    page.get_by_role("button", name="Use as true mask").click()
+    status(page, "Mask ready: ")
+    # A line of 19.2 pixels from x = 24 to x = 43.2, with round ends.
+    area = (19.2 * 19.2 + np.pi * 9.6**2) / (64 * 96)
+    said = re.search(r"(\d+\.\d) %", page.locator("#live").inner_text())
+    assert abs(float(said[1]) - 100 * area) < 0.7
+    page.get_by_role("button", name="Compare", exact=True).click()
     status(page, "Done")
+    assert "no mask" not in page.locator("#numbers").inner_text()
+
+
+def test_mask_is_painted_and_erased_with_keys(page: Any) -> None:
+    page.get_by_role("button", name="Paint the true mask").click()
+    page.locator("#paint canvas").focus()
+    keys = page.keyboard
+    keys.press("Space")
+    for _ in range(5):
+        keys.press("ArrowRight")
+    keys.press("Space")
+    said = page.locator("#paint .paint-said")
+    said.filter(has_text="Painted: ").wait_for()
+    page.get_by_role("button", name="Eraser").press("Enter")
+    page.locator("#paint canvas").focus()
+    keys.press("Space")
+    for _ in range(5):
+        keys.press("ArrowLeft")
+    keys.press("Space")
+    page.wait_for_function("!document.querySelector('#paint .paint-said').textContent")
+    page.get_by_role("button", name="Use as true mask").press("Enter")
+    said.filter(has_text="Nothing is painted").wait_for()
+
+
+def test_languages_are_chosen_by_link_by_address_and_by_the_browser(page: Any, address: str) -> None:
+    settled(page)
+    page.get_by_role("link", name="Deutsch").click()
+    status(page, "Beispiel: Hautläsion mit Maske")
+    assert page.evaluate("[document.documentElement.lang, document.title.split(':')[1]]") == [
+        "de",
+        " Modelle an einem Bild vergleichen",
+    ]
+    assert page.get_by_role("button", name="Vergleichen", exact=True).is_visible()
+    assert "In diesem einen Bild" in page.locator("#verdict").inner_text().replace("in diesem", "In diesem")
+    settled(page)
+    page.add_init_script("Object.defineProperty(navigator, 'languages', {get: () => ['zh-CN', 'en']})")
+    page.goto(address)
+    status(page, "已显示示例")
+    assert page.evaluate("document.documentElement.lang") == "zh-Hans"
+    settled(page)
+    page.get_by_role("link", name="English").click()
+    status(page, "Example shown")
+    settled(page)
+    page.goto(f"{address}?lang=de")
+    status(page, "Beispiel:")
+    settled(page)
+    assert page.url == f"{address}de"
+
+
+def test_targets_are_large_and_pictures_have_words(page: Any) -> None:
+    page.get_by_role("button", name="Paint the true mask").click()
+    page.locator("#paint canvas").wait_for()
+    targets = """[...document.querySelectorAll('button, a[href], input[type=range], canvas')]
+        .filter(e => e.checkVisibility({visibilityProperty: true}) && !e.closest('.visually-hidden'))
+        .map(e => [e.textContent.trim() || e.ariaLabel || e.id || e.className, e.getBoundingClientRect()])
+        .filter(([, box]) => box.width > 0 && (box.width < 24 || box.height < 24)).map(([name]) => name)"""
+    small = [name for name in page.evaluate(targets) if "range slider" not in name]  # a number field is beside each
+    assert small == []
+    silent = "[...document.images].filter(e => e.checkVisibility() && !e.alt && !e.closest('#paint')).map(e => e.src)"
+    assert page.evaluate(silent) == []
 
 
 @pytest.mark.parametrize("page", [(360, "light"), (320, "dark"), (1280, "dark")], indirect=True)
@@ -317,6 +456,20 @@ def test_endpoint_answers_the_client(address: str, files: dict[str, Path]) -> No
     numbers, archive = client.predict(**asked, models=["skin-plain", "skin-cbam"], api_name="/compare")
     assert "0.75" in json.dumps(numbers)
     assert zipfile.is_zipfile(archive)
+
+
+def test_readme_shows_how_programs_ask(address: str, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of the README as they stand, but for the address."""
+    (code,) = re.findall(r"```python\n(from gradio_client.*?)```", (APP.parent / "README.md").read_text(), re.DOTALL)
+    assert len(code.strip().splitlines()[2:]) == 3
+    monkeypatch.chdir(files["squares"].parent)
+    files["squares"].rename("a.png")
+    found: dict[str, Any] = {}
+    exec(code.replace("http://127.0.0.1:7860/", address), found)
+    assert found["numbers"]["true_mask"] is False
+    assert [one["name"] for one in found["numbers"]["models"]] == ["skin-plain", "skin-cbam"]
+    with zipfile.ZipFile(found["archive"]) as archive:
+        assert {"skin-plain_mask.png", "skin-cbam_mask.png", "metrics.json"} <= set(archive.namelist())
 
 
 def test_sigterm_ends_the_app_and_removes_its_files(tmp_path: Path) -> None:

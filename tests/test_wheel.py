@@ -68,7 +68,7 @@ def test_wheel_holds_every_module_and_every_shipped_model_and_nothing_of_the_tes
     with zipfile.ZipFile(wheel) as archive:
         assert archive.testzip() is None
         names = set(archive.namelist())
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "seglab").rglob("*.py")}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "seglab").rglob("*.[pj][ys]")}
     models = {f"seglab/_assets/{path.name}" for path in (ROOT / "assets" / "models").glob("*.safetensors")}
     assert models
     assert modules | models <= names
