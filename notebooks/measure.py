@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from importlib.metadata import version
@@ -57,6 +56,8 @@ def needs(path: Path) -> str:
 
 def running(path: Path) -> int:
     """CPU seconds of a run from top to bottom; what it prints is thrown away."""
+    import resource  # not there on Windows, where only this function cannot run
+
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--stdout", "--log-level=ERROR"]
     surroundings = {**os.environ, **SURROUNDINGS}
