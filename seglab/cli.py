@@ -130,6 +130,10 @@ def _add_ways(sub: argparse.ArgumentParser) -> None:
     help_text = "answer larger pictures in blended tiles of this side (default: the model's own size)"
     sub.add_argument("--tile", type=int, nargs="?", const=0, metavar="PIXELS", help=help_text)
     sub.add_argument("--tta", action="store_true", help="mean of the answers in eight orientations")
+    help_text = (
+        "folded, bf16, openvino, openvino-bf16, onnxruntime; fastest or fastest-bf16 of these here (default: torch)"
+    )
+    sub.add_argument("--engine", default="torch", metavar="NAME", help=help_text)
 
 
 def _add_explain(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from seglab import Predictor, build_model, engines
+from seglab.checkpoint import Description, save_model
+from seglab.cli import main
 from seglab.devices import cpu_has_bf16
 from seglab.engines import _runtimes
 from seglab.engines._fold import fold
@@ -203,3 +206,39 @@ def test_an_engine_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyPatch)
     elsewhere.model = elsewhere.model.to("meta")
     with pytest.raises(ValueError, match="engines are for models on the CPU; got one on meta"):
         engines.race(elsewhere)
+
+
+def test_the_command_predicts_on_an_engine_and_says_which_one_won(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "in" / f"{name}.png")
+    (tmp_path / "in" / "c.png").write_bytes(b"no picture")
+    torch.manual_seed(0)
+    model = lively(build_model("unet", 1, width=4))
+    file = tmp_path / "model.safetensors"
+    save_model(file, model, Description("unet", model.knobs, 1, ("background", "object"), 64, "U-Net"))  # type: ignore[attr-defined,arg-type]
+    for engine in ("torch", "folded", "fastest"):
+        out = tmp_path / engine
+        assert main(["predict", str(tmp_path / "in"), "--model", str(file), "--out", str(out), "--engine", engine]) == 2
+        told = capsys.readouterr()
+        assert "2 masks" in told.out
+        assert "c.png" in told.err
+        assert ("engine " in told.out) == (engine == "fastest")
+        assert len(list(out.iterdir())) == 2
+        for mask in out.iterdir():
+            assert mask.read_bytes() == (tmp_path / "torch" / mask.name).read_bytes()
+    assert (
+        main(["predict", str(tmp_path / "in"), "--model", str(file), "--out", str(tmp_path / "x"), "--engine", "v8"])
+        == 2
+    )
+    assert "engine must be one of" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+    data = ["--dataset", "synthetic", "data.count=[1,1,2]", "data.size=[64,64]"]
+    tables = []
+    for engine in ("torch", "folded"):
+        assert main(["evaluate", "--model", str(file), *data, "--engine", engine]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]

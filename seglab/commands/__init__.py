@@ -89,7 +89,10 @@ def _card(
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score a model on the test part of a dataset (or another part)."""
+    import numpy as np
+
     import seglab
+    from seglab.commands._engine import on_engine
     from seglab.data._roots import load_roots
 
     roots, settings = sort_items(arguments.data)
@@ -102,6 +105,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out) if arguments.out else None
     if out is not None and out.suffix not in {".json", ".csv", ".md", ".png"}:
         raise ValueError(f"report file must end in .json, .csv, .md or .png; got {out.name}.")
+    images = (np.ascontiguousarray(data[index].image.permute(1, 2, 0).numpy()) for index in range(len(data)))
+    predictor = on_engine(predictor, arguments.engine, images)
     from tqdm import tqdm
 
     with tqdm(total=len(data), disable=None, leave=False) as bar:
@@ -120,6 +125,7 @@ def predict(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     import seglab
+    from seglab.commands._engine import on_engine, readable
     from seglab.images import ImageError, write_mask
 
     predictor = seglab.Predictor.load(arguments.model, tile=arguments.tile, tta=arguments.tta)
@@ -127,6 +133,7 @@ def predict(arguments: argparse.Namespace) -> int:
     jobs = _jobs(arguments.input, out)
     if not 0 < arguments.threshold < 1:
         raise ValueError(f"threshold must be above 0 and below 1; got {arguments.threshold}.")
+    predictor = on_engine(predictor, arguments.engine, readable(source for source, _ in jobs))
     failed = 0
     for source, target in tqdm(jobs, disable=None, leave=False):
         try:
