@@ -187,7 +187,7 @@ def noise(name: str, content: Facts) -> Iterator[str]:
         f"{len(content['pictures'])} noisy test pictures. Strength is the {content['unit']}."
     )
     of = {"areas": "the area under the curve", "cost": f"Dice at sigma {sigmas[-1]:g} minus Dice without noise"}
-    answers = [verdict(f"{row['name']} instead of neither", row, of[key]) for key in of for row in content[key]]
+    answers = [verdict(f"{row['name']} instead of neither, {of[key]}", row, "it") for key in of for row in content[key]]
     yield "\n".join(f"- {one[0].upper()}{one[1:]}." for one in answers)
     yield picture(
         name,
