@@ -5,9 +5,9 @@ Run it in the repository's root, after copying an ablation's `ablation.json` and
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seglab import charts
 from seglab.files import atomic_text
@@ -39,6 +39,17 @@ longer or from other weights, may answer otherwise: the commands are there to be
 """
 
 
+class Picture(NamedTuple):
+    """A figure of the page."""
+
+    name: str
+    figure: "Figure"
+    alt: str
+
+
+Block = str | Picture
+
+
 def verdict(name: str, effect: Facts, what: str = "Dice") -> str:
     """One effect in words, as far as the numbers go.
 
@@ -59,7 +70,7 @@ def verdict(name: str, effect: Facts, what: str = "Dice") -> str:
     return f"{name}: no effect was shown, {numbers}; less than {effect['detectable']:.3f} could be missed"
 
 
-def ablation(name: str, content: Facts) -> Iterator[str]:
+def ablation(name: str, content: Facts) -> Iterator[Block]:
     """Augmentation x CBAM on one kind of picture."""
     task = content["task"]["config"]
     effects = {one["name"]: one for one in content["effects"]["dice_fg_image"]["effects"]}
@@ -70,7 +81,7 @@ def ablation(name: str, content: Facts) -> Iterator[str]:
         f"{content['updates']} updates, {len(content['seeds'])} seeds, {len(content['pictures'])} test pictures."
     )
     yield "\n".join(f"- {verdict(told(one), effect)}." for one, effect in effects.items())
-    yield picture(
+    yield Picture(
         name,
         charts.intervals(
             {told(one): (effect["value"], effect["low"], effect["high"]) for one, effect in effects.items()}
@@ -110,7 +121,7 @@ def told(effect: str) -> str:
     return " x ".join(WORDS.get(part, part) for part in effect.split(" x "))
 
 
-def losses(name: str, content: Facts) -> Iterator[str]:
+def losses(name: str, content: Facts) -> Iterator[Block]:
     """Four losses at five checkpoints."""
     epochs, chosen = content["epochs"], content["losses"]
     dice = {
@@ -136,7 +147,7 @@ def losses(name: str, content: Facts) -> Iterator[str]:
     for row in content["differences"]["dice_fg_image"]:
         answers.append(verdict(f"Compound instead of {row['minus']}, last checkpoint", row) + ".")
     yield "\n".join(f"- {one}" for one in answers)
-    yield picture(
+    yield Picture(
         name,
         charts.lines(
             {loss: (epochs, dice[loss]) for loss in chosen}, x="epochs", y="Dice, mean over pictures and seeds"
@@ -175,7 +186,7 @@ def rules(content: Facts) -> Iterator[list[str]]:
         yield [loss, *(f"{one:.3f}" for one in picked)]
 
 
-def noise(name: str, content: Facts) -> Iterator[str]:
+def noise(name: str, content: Facts) -> Iterator[Block]:
     """Dice against the strength of noise, by cell of an ablation."""
     kind = "steel" if "steel" in name else "skin"
     sigmas = content["sigmas"]
@@ -189,7 +200,7 @@ def noise(name: str, content: Facts) -> Iterator[str]:
     of = {"areas": "the area under the curve", "cost": f"Dice at sigma {sigmas[-1]:g} minus Dice without noise"}
     answers = [verdict(f"{row['name']} instead of neither, {of[key]}", row, "it") for key in of for row in content[key]]
     yield "\n".join(f"- {one[0].upper()}{one[1:]}." for one in answers)
-    yield picture(
+    yield Picture(
         name,
         charts.lines(
             {cell: (sigmas, line) for cell, line in means.items()}, x="noise, sigma", y="Dice, mean over pictures"
@@ -216,7 +227,7 @@ def noise(name: str, content: Facts) -> Iterator[str]:
     yield command(content["command"])
 
 
-def transfer(_name: str, content: Facts) -> Iterator[str]:
+def transfer(_name: str, content: Facts) -> Iterator[Block]:
     """Trained on one collection, tested on another."""
     yield "## What is lost on pictures from elsewhere?"
     yield (
@@ -228,7 +239,7 @@ def transfer(_name: str, content: Facts) -> Iterator[str]:
     )
     shown = [row for row in content["differences"] if row["definition"] == "dice_fg_image"]
     yield "\n".join(f"- {verdict(row['name'][0].upper() + row['name'][1:], row)}." for row in shown)
-    yield picture(
+    yield Picture(
         "transfer",
         charts.bars(
             {
@@ -300,18 +311,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" if row else "|" + "---|" * len(head) for row in [head, [], *rows])
 
 
-def picture(name: str, figure: "Figure", alt: str) -> str:
-    """Save a figure beside the page, and what the page says of it."""
-    figure.savefig(HERE / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    return f"![{alt}]({name}.png)"
-
-
 def command(text: str, more: str = "") -> str:
     """The command that made it."""
     return f"```bash\n{text}\n```" + (f"\n\n{more}" if more else "")
 
 
-SECTIONS: dict[str, Callable[[str, Facts], Iterator[str]]] = {
+SECTIONS: dict[str, Callable[[str, Facts], Iterator[Block]]] = {
     "skin": ablation,
     "steel": ablation,
     "losses": losses,
@@ -321,14 +326,28 @@ SECTIONS: dict[str, Callable[[str, Facts], Iterator[str]]] = {
 }
 
 
-def main() -> None:
-    """Write the page."""
-    blocks = [HEAD.rstrip()]
+def blocks() -> Iterator[Block]:
+    """The page, piece by piece."""
+    yield HEAD.rstrip()
     for name, section in SECTIONS.items():
         path = HERE / f"{name}.json"
         if path.is_file():
-            blocks += section(name, json.loads(path.read_text()))
-    atomic_text(HERE / "README.md", "\n\n".join(blocks) + "\n")
+            yield from section(name, json.loads(path.read_text()))
+
+
+def page(pieces: Iterable[Block]) -> str:
+    """The page as Markdown."""
+    shown = [f"![{one.alt}]({one.name}.png)" if isinstance(one, Picture) else one for one in pieces]
+    return "\n\n".join(shown) + "\n"
+
+
+def main() -> None:
+    """Write the page and its figures."""
+    pieces = list(blocks())
+    for one in pieces:
+        if isinstance(one, Picture):
+            one.figure.savefig(HERE / f"{one.name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    atomic_text(HERE / "README.md", page(pieces))
 
 
 if __name__ == "__main__":
