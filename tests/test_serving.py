@@ -14,14 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app_process import Client, RefusedError, Server, file, form, served
+from app_process import BusyError, Client, RefusedError, Server, file, form, served
 from PIL import Image
 
 pytest.importorskip("gradio")
 
-from seglab import access
-from seglab.access import HEADERS, public_access
-from seglab.cli import main as seglab_main
+sys.path[:0] = [str(Path(__file__).parent / name) for name in ("bad_inputs", "soak")]
+from bad_case import labelme  # noqa: E402
+from test_bad_checkpoints import hostile  # noqa: E402
+from test_bad_pictures import READ, REFUSED  # noqa: E402
+from visitors import crowd  # noqa: E402
+
+from seglab import access  # noqa: E402
+from seglab.access import HEADERS, WAITING, public_access  # noqa: E402
+from seglab.cli import main as seglab_main  # noqa: E402
 
 PORT, PUBLIC_PORT, ENDED_PORT = 7941, 7942, 7943
 GENERIC = ('"error": null', '"error":null', "Internal Server Error", "Traceback", "/site-packages/")
@@ -229,6 +235,12 @@ def test_every_answer_has_the_security_headers(client, path):
     _, headers, _ = client.ask("GET", path)
     assert HEADERS.items() <= headers.items()
     assert "unsafe-eval" not in headers["content-security-policy"]
+
+
+def test_pages_of_other_languages_have_a_door(client):
+    for code in ("de", "zh"):
+        assert client.ask("GET", f"/{code}")[0] in (200, 307)
+    assert client.ask("GET", "/deep")[0] == 404
 
 
 # --- files of the server
@@ -480,6 +492,92 @@ def test_uploaded_markup_is_never_shown_as_a_page(client):
         _, headers, _ = client.ask("GET", f"/gradio_api/file={path}")
         assert headers["content-disposition"].startswith("attachment")
         assert headers["content-type"] == "application/octet-stream"
+
+
+# --- odd and hostile files
+
+ODD = [name for name, (content, _) in REFUSED.items() if not callable(content())]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_picture_is_refused_in_the_words_of_the_command(client, name):
+    content, said = REFUSED[name]
+    data = content()
+    data = data if isinstance(data, bytes) else (data if isinstance(data, str) else json.dumps(data)).encode()
+    assert said in refusal(client, client.upload("a.png", data))
+
+
+@pytest.mark.parametrize("name", [name for name, (content, _, _) in READ.items() if not callable(content())])
+def test_odd_picture_gives_the_numbers_of_its_plain_twin(client, name):
+    content, expected, tolerance = READ[name]
+    pixels = np.clip(np.asarray(expected(), float), 0, 255).astype(np.uint8)
+    twin = client.compare(client.upload("twin.png", encoded(Image.fromarray(pixels))))[0]
+    odd = client.compare(client.upload("a.png", content()))[0]
+    assert odd["picture"] == twin["picture"]
+    for mine, its in zip(odd["models"], twin["models"], strict=True):
+        assert abs(mine["numbers"]["area_percent"] - its["numbers"]["area_percent"]) <= (5 if tolerance else 0)
+
+
+@pytest.mark.parametrize("place", ["picture", "mask"])
+def test_hostile_files_do_nothing(server, client, tmp_path, place):
+    """The watch in the app would have seen a program start or a decoy open."""
+    marker, plain = tmp_path / "marker", client.upload("a.png", picture())
+    names = [f"{kind}.png" for kind in hostile(marker)]
+    files = {f"{kind}.png": content for kind, content in hostile(marker).items()}
+    files["eps.png"] = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(%pipe%touch x) (w) file\nshowpage\n"
+    for number, path in enumerate((str(server.folder / "decoy.png"), "../../decoy.png", "| touch x")):
+        content = labelme(imagePath=path, imageData="%pipe%touch x", imageHeight=1, imageWidth=1)
+        files[f"{number}.json"] = json.dumps(content).encode()
+    for name, content in files.items():
+        path = client.upload(name, content)
+        words = refusal(client, path) if place == "picture" else refusal(client, plain, path)
+        assert words
+    assert names
+    assert not marker.exists()
+    assert server.watched() == ""
+
+
+def test_labelme_mask_is_read_without_the_files_it_names(server, client):
+    content = labelme(imagePath=str(server.folder / "decoy.png"), imageHeight=64, imageWidth=96)
+    path = client.upload("a.json", json.dumps(content).encode())
+    assert client.compare(client.upload("a.png", picture()), path)[0]["true_mask"] is True
+    assert server.watched() == ""
+
+
+# --- many at once
+
+
+def test_eight_visitors_at_once_get_the_answers_they_would_get_alone(server, capsys):
+    assert crowd(server, rounds=1, visitors=8, requests=16, things=3) == []
+    assert "0 faults" in capsys.readouterr().out
+
+
+def test_client_of_gradio_is_served(server):
+    from gradio_client import Client as GradioClient
+    from gradio_client import handle_file
+
+    path = server.folder / "mine.png"
+    path.write_bytes(picture())
+    asker = GradioClient(f"http://127.0.0.1:{PORT}/", verbose=False, download_files=False)
+    numbers, _ = asker.predict(handle_file(str(path)), None, ["plain", "cbam"], 0.5, api_name="/compare")
+    assert numbers["picture"] == {"height": 64, "width": 96}
+
+
+def test_more_than_may_wait_are_told_busy(client):
+    data = {"data": [file(client.upload("a.png", picture(900, 900))), None, ["plain", "cbam"], 0.5]}
+    answers = [client.ask("POST", "/gradio_api/call/compare", data) for _ in range(WAITING + 14)]
+    codes = [status for status, _, _ in answers]
+    assert codes[:8] == [200] * 8
+    assert set(codes) == {200, 503}
+    busy = next(content for status, _, content in answers if status == 503)
+    assert json.loads(busy)["detail"].startswith(f"The server is busy: {WAITING} requests are waiting already.")
+    for _ in range(600):  # the ones that wait are answered, and then there is room again
+        try:
+            assert client.compare(client.upload("a.png", picture()))
+            return
+        except BusyError:
+            time.sleep(0.5)
+    raise AssertionError("never ready again")
 
 
 # --- the end

@@ -241,6 +241,7 @@ def test_odd_picture_has_the_right_pixels_and_a_mask_of_its_size(name, tiny, tmp
     got = read_image(path).astype(float)
     assert got.shape == want.shape
     assert np.abs(got - want).max() <= tolerance
+    assert np.array_equal(read_image(path.read_bytes()), got)
     ran = run("predict", path, "--model", tiny, "--out", tmp_path / "out")
     assert (ran.code, ran.err) == (0, "")
     mask = np.array(Image.open(tmp_path / "out" / "a.png"))
