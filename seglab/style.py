@@ -67,6 +67,8 @@ CSS = """
 .gr-accordion > button { min-height: 28px; align-items: center; }
 .file .download a { display: inline-flex; align-items: center; min-height: 24px; }
 .tab-like-container button { min-height: 26px; }
+[role=tab][aria-selected=true] { color: #1d4ed8 !important; }  /* Gradio's own blue is too light for text */
+.dark [role=tab][aria-selected=true] { color: #80C0FF !important; }
 .icon-button { min-width: 28px; min-height: 28px; }
 #spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 640px) { #numbers th, #numbers td { padding: 5px 6px; font-size: .86em; }
