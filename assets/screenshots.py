@@ -26,7 +26,7 @@ LIMIT = 250_000  # bytes
 def said(page: Any, words: str) -> None:
     """Wait for the status line, and for the pictures."""
     page.locator("#live").filter(has_text=words).wait_for(timeout=120_000)
-    page.wait_for_function("[...document.images].every(one => one.complete)")
+    page.wait_for_function("() => [...document.images].every(one => one.complete)")
     page.wait_for_timeout(1500)
 
 

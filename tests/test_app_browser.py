@@ -94,6 +94,7 @@ def context() -> Iterator[Any]:
         context = play.chromium.launch_persistent_context(
             profile, executable_path=chromium, headless=True, reduced_motion="reduce", viewport=window, args=FLAGS
         )
+        context.set_default_timeout(90_000)  # for a machine that does something else too
         yield context
         context.close()
 
@@ -300,6 +301,7 @@ def test_keyboard_alone_does_everything(page: Any, files: dict[str, Path]) -> No
     tab_to(page, "e.textContent.trim() === 'Steel scratch with mask'")
     page.keyboard.press("Enter")
     status(page, "Example shown: Steel scratch")
+    settled(page)
     tab_to(page, "e.closest('#picture') && e.ariaLabel === 'Remove Image'")
     page.keyboard.press("Enter")
     page.locator("#picture input[type=file]").wait_for(state="attached")
@@ -381,7 +383,7 @@ def test_mask_is_painted_and_erased_with_keys(page: Any) -> None:
     for _ in range(5):
         keys.press("ArrowLeft")
     keys.press("Space")
-    page.wait_for_function("!document.querySelector('#paint .paint-said').textContent")
+    page.wait_for_function("() => !document.querySelector('#paint .paint-said').textContent")
     page.get_by_role("button", name="Use as true mask").press("Enter")
     said.filter(has_text="Nothing is painted").wait_for()
 
