@@ -1,8 +1,10 @@
-"""Make what the README shows: `readme.png`, from a generated picture and two shipped models, and the table of scores.
+"""Make what the README shows: `readme.png`, from a generated picture and two shipped models, and its two tables.
 
-Run it in the repository's root: `python assets/readme.py`. The scores are read from the models' own cards.
+Run it in the repository's root: `python assets/readme.py`. The scores are read from the models' own cards, the effects
+from `results`.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -42,12 +44,33 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def effects() -> str:
+    """What augmentation and CBAM did over several seeds, a row for each kind of pictures."""
+    lines = ["| pictures | n | augmentation | CBAM | both together, more than their sum |", "|---|---|---|---|---|"]
+    for kind in ("skin", "steel"):
+        content = json.loads((HERE / f"results/{kind}.json").read_text())
+        found = {one["name"]: one for one in content["effects"]["dice_fg_image"]["effects"]}
+        cells = [
+            f"{one['value']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f}), p {one['p_holm']:.3f}"
+            for one in (found[name] for name in ("augment", "model.cbam", "augment x model.cbam"))
+        ]
+        lines.append(f"| {kind} | {len(content['pictures'])} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def with_tables(text: str) -> str:
+    """The README with its tables made anew, each between its marks."""
+    for name, made in {"scores": table, "effects": effects}.items():
+        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        text = marks.sub(lambda found, made=made: f"{found[1]}\n{made()}\n\n{found[2]}", text)  # type: ignore[misc]
+    return text
+
+
 def main() -> None:
-    """Write the picture, and the table into the README between its marks."""
+    """Write the picture, and the tables into the README."""
     draw()
     readme = HERE.parent / "README.md"
-    marks = re.compile(r"(<!-- scores -->\n).*?(<!-- end of scores -->)", re.DOTALL)
-    atomic_text(readme, marks.sub(lambda found: f"{found[1]}\n{table()}\n\n{found[2]}", readme.read_text()))
+    atomic_text(readme, with_tables(readme.read_text()))
 
 
 if __name__ == "__main__":

@@ -195,7 +195,8 @@ def noise(name: str, content: Facts) -> Iterator[Block]:
     yield (
         "Zarrin and Nikkhah 2025 add noise of a strength they do not name, to their own models only. Here the twelve "
         f"models of the ablation on {kind} (four kinds, {len(content['seeds'])} seeds) get the same "
-        f"{len(content['pictures'])} noisy test pictures. Strength is the {content['unit']} ({content['notes']['size']}). "
+        f"{len(content['pictures'])} noisy test pictures. Strength is the {content['unit']} "
+        f"({content['notes']['size']}). "
         "A model that shrinks a picture averages its noise away, the more the larger the picture was."
     )
     of = {"areas": "the area under the curve", "cost": f"Dice at sigma {sigmas[-1]:g} minus Dice without noise"}

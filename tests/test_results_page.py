@@ -35,3 +35,11 @@ def test_a_verdict_claims_no_more_than_its_interval() -> None:
     assert PAGE["verdict"]("x", facts | {"value": -0.02, "low": -0.04, "high": -0.01}).startswith(
         "x lowered Dice by 0.020"
     )
+
+
+def test_the_readme_holds_what_the_cards_and_the_results_say() -> None:
+    readme = (ASSETS.parent / "README.md").read_text()
+    made = runpy.run_path(str(ASSETS / "readme.py"))
+    assert made["with_tables"](readme) == readme
+    assert made["effects"]() in readme
+    assert made["table"]() in readme
