@@ -52,6 +52,7 @@ def visit(page: Any, source: str, name: str) -> int:
     said(page, "Disturbed:")
     page.get_by_role("button", name="All models of this task").click()
     said(page, "models in one table")
+    page.get_by_role("button", name="Paint the true mask").click()
     page.get_by_role("button", name="Slide between").click()
     page.get_by_role("button", name="Many pictures at once").click()
     page.locator("#slide img").nth(1).wait_for()
