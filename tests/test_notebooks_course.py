@@ -90,7 +90,7 @@ def test_the_syllabus_has_every_lesson_with_what_it_needs_and_its_times() -> Non
         assert needs == measure.needs(path), f"python notebooks/measure.py --text: {path.stem}"
         assert abs(int(reading.removesuffix(" min")) - measure.reading(path)) <= 2, path.stem
         assert re.fullmatch(r"\d+ s", running), f"python notebooks/measure.py {path.stem}"
-        assert int(running.removesuffix(" s")) <= 60, path.stem  # what one lesson may cost on a CPU
+        assert int(running.removesuffix(" s")) <= 90, path.stem  # what one lesson may cost, on a busy computer too
 
 
 def test_the_table_is_written_between_its_marks_and_read_back() -> None:
