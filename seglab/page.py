@@ -220,8 +220,10 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     shelf = [ui.picture, ui.truth, ui.task, ui.models, ui.threshold, *ui.severities, *result]
 
     def on(event: Any, handler: Any, inputs: Any, outputs: list[Any], guarded: int = 0, **more: Any) -> Any:
-        # After an error, guarded inputs are emptied (with a plain value, see serving.guard); the rest stays as it is.
-        blanks = [None] * guarded + [gr.skip()] * (len(outputs) - guarded - 1)
+        # After an error, guarded inputs are emptied (with a plain value, see serving.guard); the rest stays as it is,
+        # but a result that is of another picture than the one refused must not stand beside the message.
+        hidden = gr.Column(visible=False) if handler == handlers.check_picture else gr.skip()
+        blanks = [None] * guarded + [hidden] * (len(outputs) - guarded - 1)
         place = {"show_progress_on": ui.status, **PRIVATE, **more}
         return event(speaking(handler, blanks, handlers.texts), inputs, outputs, **place)
 

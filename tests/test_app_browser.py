@@ -279,6 +279,7 @@ def test_bad_files_are_named_at_upload(page: Any, files: dict[str, Path]) -> Non
     status(page, "The picture file is damaged or cut short")
     assert "damaged or cut short" in page.get_by_test_id("toast-text").first.inner_text()
     page.locator("#picture input[type=file]").wait_for(state="attached")  # the field is empty again
+    page.locator("#verdict").wait_for(state="hidden")  # nothing of another picture beside the message
     shoot(page, "error")
     upload(page, "picture", files["squares"])
     status(page, "Picture ready")
