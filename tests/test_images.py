@@ -226,7 +226,8 @@ class TestArrays:
             (torch.zeros(20, 16, 3), "A tensor must be (3, H, W), (1, H, W) or (H, W); got (20, 16, 3)."),
             (np.zeros((16, 16), np.int64), "got int64"),
             (np.zeros((0, 16), np.uint8), "16 × 0 pixels"),
-            (b"bytes", "The picture must be a file, picture, array or tensor; got bytes."),
+            (b"bytes", "The picture is not a JPEG, PNG, WebP, BMP or TIFF picture."),
+            ({"a": 1}, "The picture must be a file, picture, array or tensor; got dict."),
             (None, "got NoneType"),
         ],
     )

@@ -120,6 +120,8 @@ def test_classes_file_and_setting_name_the_classes(build):
     assert load_dataset("voc", root).val.classes == ("background", "sick")
     assert load_dataset("voc", root, classes=["skin", "mole"]).val.classes == ("skin", "mole")
     with pytest.raises(ValueError, match="at least two names"):
+        load_dataset("voc", root, classes=["mole"])
+    with pytest.raises(ValueError, match="setting classes of dataset voc must be a list of texts or null; got 'mole'"):
         load_dataset("voc", root, classes="mole")
 
 
