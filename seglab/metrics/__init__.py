@@ -40,13 +40,13 @@ Every function raises a ValueError that names the rule if a shape, a dtype, a la
 """
 
 from seglab.metrics._aggregation import Mean, aggregate, per_class
-from seglab.metrics._boundary import Boundary, assd, boundary, hausdorff95, surface_dice
+from seglab.metrics._boundary import Boundary, Outline, assd, boundary, hausdorff95, surface_dice
 from seglab.metrics._calibration import Calibration, calibration, calibration_of, confidence_sums
 from seglab.metrics._ratios import accuracy, counts, dice, iou, precision, recall, specificity
 from seglab.metrics._thresholds import counts_at_thresholds, probability_counts
 
 __all__ = [
-    "Boundary", "Calibration", "Mean", "accuracy", "aggregate", "assd", "boundary", "calibration", "calibration_of",
-    "confidence_sums", "counts", "counts_at_thresholds", "dice", "hausdorff95", "iou", "per_class",
+    "Boundary", "Calibration", "Mean", "Outline", "accuracy", "aggregate", "assd", "boundary", "calibration",
+    "calibration_of", "confidence_sums", "counts", "counts_at_thresholds", "dice", "hausdorff95", "iou", "per_class",
     "precision", "probability_counts", "recall", "specificity", "surface_dice",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ What holds for all functions here, and where other libraries differ:
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from seglab.metrics._ratios import require_below, require_masks
 
-__all__ = ["Boundary", "assd", "boundary", "hausdorff95", "surface_dice"]
+__all__ = ["Boundary", "Outline", "assd", "boundary", "hausdorff95", "surface_dice"]
 
 
 class Boundary(NamedTuple):
@@ -128,12 +129,50 @@ def _scores(there: NDArray[np.float64], back: NDArray[np.float64], tolerance: fl
     return far, float(both.mean()), float((both <= tolerance).mean())
 
 
+class Outline:
+    """The outline of one mask, and what finds its nearest pixel; built once, compared with many.
+
+    Args:
+        mask: (H, W) bool.
+
+    Attributes:
+        points: (P, 2) row and column of the pixels that have a 4-neighbour outside the mask.
+
+    Example:
+        >>> one, other = (Outline(np.array([row], bool)) for row in ([1, 0, 0, 0], [1, 0, 0, 1]))
+        >>> one.to(other), other.to(one)
+        (array([0.]), array([0., 3.]))
+        >>> one.hausdorff95(other)
+        2.8499999999999996
+    """
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        rim = mask.copy()
+        rim[1:-1, 1:-1] &= ~(mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:])
+        # Beyond the edge is outside, so the edge's own pixels stay. Flat indices are found much faster than pairs.
+        self.points = np.stack(np.divmod(np.flatnonzero(rim), max(1, mask.shape[1])), axis=1)
+
+    @cached_property
+    def _tree(self) -> Any:
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.points)
+
+    def to(self, other: "Outline") -> NDArray[np.float64]:
+        """Distance of every pixel to the nearest of another outline, in pixels; infinite if that is empty."""
+        if not len(self.points) or not len(other.points):
+            return np.full(len(self.points), np.inf)
+        return np.asarray(other._tree.query(self.points)[0])
+
+    def hausdorff95(self, other: "Outline") -> float:
+        """`hausdorff95` of the two masks, in pixels; NaN if one of them is empty."""
+        return _scores(self.to(other), other.to(self), 0.0)[0]
+
+
 def _distances(
     pred: Tensor, target: Tensor, pixel_size_mm: float | None
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Per image, the distance of every pixel of the predicted outline to the true one, and back."""
-    from scipy.spatial import cKDTree
-
     require_masks(pred, target)
     require_below("pred", pred, 2)
     require_below("target", target, 2)
@@ -141,16 +180,5 @@ def _distances(
         raise ValueError(f"pixel_size_mm must be above 0; got {pixel_size_mm}.")
     scale = pixel_size_mm or 1.0
     for masks in zip(pred.bool().cpu().numpy(), target.bool().cpu().numpy(), strict=True):
-        ours, true = (_outline(mask) for mask in masks)
-        if len(ours) and len(true):
-            yield cKDTree(true).query(ours)[0] * scale, cKDTree(ours).query(true)[0] * scale
-        else:
-            yield np.full(len(ours), np.inf), np.full(len(true), np.inf)
-
-
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Row and column, (P, 2), of the pixels of a mask (H, W) that have a 4-neighbour outside it."""
-    rim = mask.copy()
-    rim[1:-1, 1:-1] &= ~(mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:])
-    # Beyond the edge is outside, so the edge's own pixels stay. Flat indices are found several times as fast as pairs.
-    return np.stack(np.divmod(np.flatnonzero(rim), max(1, mask.shape[1])), axis=1)
+        ours, true = map(Outline, masks)
+        yield ours.to(true) * scale, true.to(ours) * scale
