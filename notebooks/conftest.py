@@ -2,12 +2,7 @@
 
 import os
 
-SURROUNDINGS = {
-    "CUDA_VISIBLE_DEVICES": "",
-    "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "SEGLAB_WIDGETS": "static",
-    "TQDM_DISABLE": "1",
-}
+from measure import SURROUNDINGS
+
 for name, value in SURROUNDINGS.items():
     os.environ.setdefault(name, value)

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 BEGIN, END = "<!-- written by measure.py -->", "<!-- end of the table -->"
 HEAD = "| lesson | question | needs | to read | to run |\n|---|---|---|---:|---:|"
 WORDS_PER_MINUTE, LINES_PER_MINUTE = 130, 10
-SURROUNDINGS = {
+SURROUNDINGS = {  # what every kernel of a lesson inherits, so that it prints what is stored
     "CUDA_VISIBLE_DEVICES": "",
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",

@@ -7,12 +7,9 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 import zipfile
@@ -23,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from chromium import chromium, free_port
 from PIL import Image
 from torch import nn
 
@@ -36,10 +34,6 @@ from seglab.models import build_model
 pytestmark = pytest.mark.browser
 
 APP = Path(__file__).parents[1] / "app.py"
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 class Colour(nn.Module):
@@ -56,19 +50,6 @@ class Colour(nn.Module):
         return (batch[:, self.channel : self.channel + 1] - batch[:, 1:2] - 0.08) * self.scale
 
 
-def missing(reason: str) -> None:
-    """Skip, or fail where the browser is required."""
-    if os.environ.get("SEGLAB_REQUIRE_BROWSER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     names = ("skin-plain", "skin-cbam", "steel-plain", "steel-cbam")
@@ -82,21 +63,9 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def context() -> Iterator[Any]:
-    chromium = os.environ.get("SEGLAB_CHROMIUM") or shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright must be installed; got none.")
-    if not chromium:
-        missing("Chromium must be installed; got none.")
-    with sync_playwright() as play, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        window = {"width": 1280, "height": 900}
-        context = play.chromium.launch_persistent_context(
-            profile, executable_path=chromium, headless=True, reduced_motion="reduce", viewport=window, args=FLAGS
-        )
+    with chromium(viewport={"width": 1280, "height": 900}) as context:
         context.set_default_timeout(90_000)  # for a machine that does something else too
         yield context
-        context.close()
 
 
 @pytest.fixture

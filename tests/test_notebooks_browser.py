@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import chromium, free_port
 from lessons import LESSONS, copied, outputs_of, read
-from test_app_browser import FLAGS, free_port, missing
 
 pytestmark = pytest.mark.browser
 
@@ -63,21 +62,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium = os.environ.get("SEGLAB_CHROMIUM") or shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright must be installed; got none.")
-    if not chromium:
-        missing("Chromium must be installed; got none.")
-    with sync_playwright() as play, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        window = {"width": 1280, "height": 1000}
-        context = play.chromium.launch_persistent_context(
-            profile, executable_path=chromium, headless=True, reduced_motion="reduce", viewport=window, args=FLAGS
-        )
+    with chromium(viewport={"width": 1280, "height": 1000}) as context:
         context.set_default_timeout(1000 * SECONDS)
         yield context
-        context.close()
 
 
 def shot(locator: Any, name: str) -> None:

@@ -5,9 +5,6 @@ Screenshots go to the folder named by SEGLAB_SCREENSHOTS, if it is set; all pict
 
 import io
 import os
-import shutil
-import socket
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from chromium import chromium, free_port
 from PIL import Image
 from torch import nn
 
@@ -27,7 +25,6 @@ from seglab import page as seglab_page
 
 pytestmark = pytest.mark.browser
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--disable-sync"]
 ROOMS: list[classroom.Classroom] = []
 
 
@@ -42,19 +39,6 @@ class Colour(nn.Module):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         return (batch[:, :1] - batch[:, 1:2] - 0.08) * self.scale
-
-
-def missing(reason: str) -> None:
-    """Skip, or fail where the browser is required."""
-    if os.environ.get("SEGLAB_REQUIRE_BROWSER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +57,8 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def context() -> Iterator[Any]:
-    chromium = os.environ.get("SEGLAB_CHROMIUM") or shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright must be installed; got none.")
-    if not chromium:
-        missing("Chromium must be installed; got none.")
-    with sync_playwright() as play, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        context = play.chromium.launch_persistent_context(
-            profile, executable_path=chromium, headless=True, reduced_motion="reduce", locale="en-GB", args=FLAGS
-        )
+    with chromium(locale="en-GB") as context:
         yield context
-        context.close()
 
 
 @pytest.fixture
