@@ -1,11 +1,12 @@
 """Throw broken files at every reader, guided by which lines they reach, for as long as one likes.
 
-    python tests/soak/fuzz.py [SECONDS] [TARGET ...]     an hour of all targets unless told
+    python tests/soak/fuzz.py [SECONDS] [TARGET ...]              an hour shared out among all targets unless told
+    python tests/soak/fuzz.py 3600 --each --at-once 16            an hour of each target, 16 of them at a time
 
-The time is shared out among the targets. With atheris (in the test extra, where it can be installed) the bytes are bred
-by the code they reach; without it they are the examples of the targets with random damage. A crash is anything but a
-result of the right kind or one line that names the file, and so is a reading of more than 20 seconds or 2 GB. Exit
-code 1 after a crash; the bytes that caused it are kept in fuzz-finds/.
+With atheris (`pip install atheris`, where it has a wheel) the bytes are bred by the code they reach; without it they
+are the examples of the targets with random damage. A crash is anything but a result of the right kind or one line that
+names the file, and so is a reading of more than 20 seconds (times the targets at a time) or 2 GB. Exit code 1 after a
+crash; the bytes that caused it are kept in fuzz-finds/.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +39,7 @@ def has_atheris() -> bool:
     return True
 
 
-def breed(name: str, seconds: int, folder: Path) -> None:
+def breed(name: str, seconds: int, longest: int, folder: Path) -> None:
     """Fuzz one target with atheris; ends the process."""
     import atheris
 
@@ -53,7 +55,7 @@ def breed(name: str, seconds: int, folder: Path) -> None:
         with emptied() as place:
             aim(target, data, place)
 
-    options = [f"-max_total_time={seconds}", f"-timeout={LONGEST}", f"-rss_limit_mb={LARGEST * 1024}"]
+    options = [f"-max_total_time={seconds}", f"-timeout={longest}", f"-rss_limit_mb={LARGEST * 1024}"]
     options += [
         f"-max_len={MAX_LENGTH}",
         f"-artifact_prefix={finds()}/{name.replace(' ', '_')}-",
@@ -63,7 +65,7 @@ def breed(name: str, seconds: int, folder: Path) -> None:
     atheris.Fuzz()
 
 
-def damage(name: str, seconds: int) -> None:
+def damage(name: str, seconds: int, longest: int) -> None:
     """Fuzz one target with examples that are damaged at random."""
     from reader_targets import TARGETS, aim, emptied
 
@@ -73,7 +75,7 @@ def damage(name: str, seconds: int) -> None:
     signal.signal(signal.SIGALRM, too_long)
     while time.monotonic() < end:
         data = broken(chance.choice(target.seeds()), chance)
-        signal.alarm(LONGEST)
+        signal.alarm(longest)
         try:
             with emptied() as place:
                 aim(target, data, place)
@@ -113,7 +115,7 @@ def broken(seed: bytes, chance: random.Random) -> bytes:
 
 def too_long(number: int, frame: object) -> None:
     """What the alarm does to a reading that does not end."""
-    raise TimeoutError(f"one reading took more than {LONGEST} seconds")
+    raise TimeoutError("one reading took too long")
 
 
 def finds() -> Path:
@@ -123,9 +125,9 @@ def finds() -> Path:
     return folder
 
 
-def one(name: str, seconds: int) -> bool:
+def one(name: str, seconds: int, at_once: int) -> bool:
     """Fuzz one target in a process of its own; whether it held."""
-    command = [sys.executable, __file__, str(seconds), name, "--here"]
+    command = [sys.executable, __file__, str(seconds), name, "--here", "--at-once", str(at_once)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
@@ -145,19 +147,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("seconds", nargs="?", type=int, default=3600)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("--each", action="store_true", help="SECONDS for each target, not for all together")
+    parser.add_argument("--at-once", type=int, default=1, help="targets at a time, each in a process of its own")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     names = arguments.targets or list(TARGETS)
     if arguments.here:
+        longest = LONGEST * arguments.at_once  # by the clock, and they share the cores
         if has_atheris():
             with tempfile.TemporaryDirectory() as folder:
-                breed(names[0], arguments.seconds, Path(folder))
+                breed(names[0], arguments.seconds, longest, Path(folder))
         else:
-            damage(names[0], arguments.seconds)
+            damage(names[0], arguments.seconds, longest)
         return 0
     print(f"{len(names)} targets, {'guided by atheris' if has_atheris() else 'at random (no atheris)'}", flush=True)
-    share = max(1, arguments.seconds // len(names))
-    return 0 if all([one(name, share) for name in names]) else 1
+    share = arguments.seconds if arguments.each else max(1, arguments.seconds * arguments.at_once // len(names))
+    with ThreadPoolExecutor(arguments.at_once) as pool:
+        held = list(pool.map(lambda name: one(name, share, arguments.at_once), names))
+    return 0 if all(held) else 1
 
 
 if __name__ == "__main__":
