@@ -23,6 +23,7 @@ from seglab.inference import Box, letterbox, to_batch
 __all__ = ["Batch", "Cache", "Draw", "batches"]
 
 Draw = Callable[[int], augmentation.Parameters]
+Take = Callable[[tuple[int, ...]], tuple[int, ...]]
 
 
 class Batch(NamedTuple):
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     images: Tensor  # (N, 3, S, S) float in [0, 1]
     masks: Tensor  # (N, S, S) int64; the letterbox's padding is IGNORE_INDEX
     indices: tuple[int, ...]  # which pictures of the data set
+    group: tuple[int, ...] = ()  # those of the whole batch, of which this is what `mine` took
 
 
 class Cache:
@@ -117,7 +119,7 @@ class Cache:
 
 
 def batches(
-    cache: Cache, *, batch_size: int, seed: int, epoch: int, draw: Draw | None, workers: int
+    cache: Cache, *, batch_size: int, seed: int, epoch: int, draw: Draw | None, workers: int, mine: Take = tuple
 ) -> Iterator[Batch]:
     """One epoch of shuffled batches.
 
@@ -130,18 +132,23 @@ def batches(
         epoch: Epoch, from 0.
         draw: Index of a picture -> its augmentation in this epoch; None: pictures as they are.
         workers: Threads that work ahead; 0 works when asked.
+        mine: What this process takes of each batch, when several share it; at least one picture.
     """
+
+    def made(group: tuple[int, ...]) -> Batch:
+        return cache.batch(mine(group), draw)._replace(group=group)
+
     order = np.random.default_rng([seed, epoch]).permutation(len(cache)).tolist()
     groups = [tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
     if batch_size > 1 and len(groups) > 1 and len(groups[-1]) == 1:
         groups.pop()
     if workers == 0:
-        yield from (cache.batch(group, draw) for group in groups)
+        yield from map(made, groups)
         return
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Batch]] = deque()
         for group in groups:
-            ahead.append(pool.submit(cache.batch, group, draw))
+            ahead.append(pool.submit(made, group))
             if len(ahead) > workers + 1:
                 yield ahead.popleft().result()
         while ahead:
