@@ -1,7 +1,8 @@
 """What a training step is fed: pictures read once, shuffled by (seed, epoch), augmented by (seed, epoch, index).
 
-Pictures are letterboxed to the training size once and kept as uint8 in memory. Threads read and augment ahead of the
-step; since every draw depends only on (seed, epoch, index), their number and timing cannot change a result.
+Pictures are letterboxed to the training size once and kept as uint8, on disk if they are files (see `disk_cache`), else
+in memory. Threads read and augment ahead of the step; since every draw depends only on (seed, epoch, index), their
+number and timing cannot change a result.
 """
 
 import hashlib
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seglab import augmentation
+from seglab import augmentation, disk_cache
 from seglab.contract import IGNORE_INDEX, Sample
 from seglab.data import Dataset, picture_digest
 from seglab.devices import out_of_memory
+from seglab.disk_cache import Decoded
 from seglab.inference import Box, letterbox, to_batch
 
 __all__ = ["Batch", "Cache", "Draw", "batches"]
@@ -36,10 +38,11 @@ class Batch(NamedTuple):
 
 
 class Cache:
-    """A dataset's pictures and masks at the training size, in memory, 4 bytes a pixel.
+    """A dataset's pictures and masks at the training size, 4 bytes a pixel: mapped from the disk cache, or in memory.
 
     Args:
-        data: The dataset; every picture is read here, so a damaged file is found before training.
+        data: The dataset; every picture is read here, so a damaged file is found before training. If the disk cache
+            holds what the same files gave before, they are compared with it by their bytes and not decoded again.
         size: Side of the letterbox in pixels.
         workers: Threads that read.
 
@@ -63,28 +66,17 @@ class Cache:
     def __init__(self, data: Dataset, size: int, *, workers: int = 2) -> None:
         if len(data) == 0:
             raise ValueError("the data set must hold at least one picture; got none.")
-        self.images = np.empty((len(data), size, size, 3), np.uint8)
-        self.masks = np.empty((len(data), size, size), np.uint8)
-        self.boxes = [Box(0, 0, size, size, size, size)] * len(data)
-        self.names = [""] * len(data)
-        self.pictures = [""] * len(data)
-        digests = [""] * len(data)
-
-        def fill(index: int) -> None:
-            sample = _sample(data, index)
-            image, mask = sample.image.permute(1, 2, 0).numpy(), sample.mask.numpy()
-            _check(image, mask, len(data.classes), sample.name)
-            self.images[index], self.boxes[index] = letterbox(np.ascontiguousarray(image), size)
-            self.masks[index] = letterbox(mask, size, fill=IGNORE_INDEX, nearest=True)[0]
-            self.names[index] = sample.name
-            self.pictures[index] = picture_digest(sample.image)
-            digests[index] = hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()[:16]
-
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            for _ in pool.map(fill, range(len(data))):
-                pass
+        entry = disk_cache.entry_of(data, size, workers=workers)
+        found = disk_cache.load(entry) if entry is not None else None
+        if found is None:
+            found = _decoded(data, size, workers)
+            if entry is not None and disk_cache.entry_of(data, size, workers=workers) == entry:  # no file has changed
+                found = disk_cache.store(entry, found)
+        self.images, self.masks = found.images, found.masks
+        self.boxes = [Box(*box) for box in found.boxes]
+        self.names, self.pictures = found.names, found.pictures
         self.digests: dict[str, str] = {}
-        for index, (name, digest) in enumerate(zip(self.names, digests, strict=True)):
+        for index, (name, digest) in enumerate(zip(self.names, found.digests, strict=True)):
             self.digests[f"{name} ({index})" if name in self.digests else name] = digest
 
     def __len__(self) -> int:
@@ -153,6 +145,29 @@ def batches(
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def _decoded(data: Dataset, size: int, workers: int) -> Decoded:
+    """Every picture and mask read, checked, and letterboxed into memory."""
+    count = len(data)
+    images, masks = np.empty((count, size, size, 3), np.uint8), np.empty((count, size, size), np.uint8)
+    boxes: list[tuple[int, ...]] = [()] * count
+    names, pictures, digests = ([""] * count for _ in range(3))
+
+    def fill(index: int) -> None:
+        sample = _sample(data, index)
+        image, mask = sample.image.permute(1, 2, 0).numpy(), sample.mask.numpy()
+        _check(image, mask, len(data.classes), sample.name)
+        images[index], boxes[index] = letterbox(np.ascontiguousarray(image), size)
+        masks[index] = letterbox(mask, size, fill=IGNORE_INDEX, nearest=True)[0]
+        names[index] = sample.name
+        pictures[index] = picture_digest(sample.image)
+        digests[index] = hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()[:16]
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for _ in pool.map(fill, range(count)):
+            pass
+    return Decoded(images, masks, boxes, names, pictures, digests)
 
 
 def _sample(data: Dataset, index: int) -> Sample:

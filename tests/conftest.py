@@ -16,8 +16,12 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_waiting_for_the_disk() -> Iterator[None]:
-    """Nobody pulls the plug during a test, and a busy disk takes half a second for each file."""
+    """Nobody pulls the plug during a test, and a busy disk takes half a second for each file.
+
+    Nothing stays in the user's home either.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGLAB_CACHE", "off")
         patch.setattr("os.fsync", lambda handle: None)
         yield
 

@@ -17,8 +17,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [  # a module may import modules of the rows before its own, and nothing else of seglab
     {"contract", "files"},
     {"images", "config", "settings", "stats", "blocks", "devices", "palette", "sealed", "texts"},
-    {"models", "losses", "metrics", "data", "augmentation", "corruptions"},
-    {"checkpoint"},
+    {"models", "losses", "metrics", "data", "augmentation", "corruptions", "distributed"},
+    {"checkpoint", "disk_cache", "norms"},
     {"exported", "tiles"},
     {"inference"},
     {"export"},
@@ -37,6 +37,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"page"},
     {"commands"},
     {"cli"},
+    {"__main__"},
 ]
 HEAVY = ["cv2", "gradio", "matplotlib", "onnx", "onnxruntime", "openvino", "segmentation_models_pytorch", "tensorboard"]
 HEAVY += ["torchvision"]
