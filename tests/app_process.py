@@ -218,6 +218,7 @@ def _note(line: str) -> None:
 
 def main(words: list[str]) -> int:
     """Start the app; the words before `--` are models."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal: behind `&` in a script it is ignored
     sys.path.insert(0, str(ROOT))
     sys.addaudithook(watch)
     from seglab import serving

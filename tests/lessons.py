@@ -99,7 +99,8 @@ def strict_run(path: Path, other: Mapping[str, str] | None = None, *, seconds: i
     report = path.parent / f"{path.stem}.xml"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "addopts=", f"--junitxml={report}"]
     command += ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={seconds}", path.name]
-    surroundings = os.environ | SURROUNDINGS | (other or {}) | {"IPYTHONDIR": str(path.parent / "ipython")}
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # it has its own
+    surroundings = outer | SURROUNDINGS | (other or {}) | {"IPYTHONDIR": str(path.parent / "ipython")}
     done = subprocess.run(command, cwd=path.parent, env=surroundings, capture_output=True, text=True, check=False)
     assert report.exists(), done.stdout + done.stderr
     cases = ElementTree.parse(report).getroot().iter("testcase")
