@@ -39,7 +39,7 @@ from seglab.data.coco import CocoFolder
 
 __all__ = ["Decoded", "entry_of", "folder", "load", "store"]
 
-SMALL = 8 * 2**20  # bytes of files below which reading them again takes a moment
+SMALL = 2**20  # bytes of files below which reading them again takes a moment
 RESERVE = 2**30  # bytes of the disk that stay free
 UNUSED = 60  # days after which an entry is removed
 LEFT = 1  # days after which what a killed process left is removed
