@@ -18,7 +18,7 @@ from seglab import explain, verdicts
 from seglab.cards import installed_version
 from seglab.contract import IGNORE_INDEX
 from seglab.explain import StageAttention
-from seglab.images import read_image, read_mask
+from seglab.images import Picture, read_mask
 from seglab.inference import Predictor
 from seglab.packing import pack
 from seglab.scoring import Scorer
@@ -246,7 +246,7 @@ def compare(
     """Run models on one picture and hold them against its truth.
 
     Args:
-        image: Anything `seglab.images.read_image` takes.
+        image: Anything `seglab.images.read_image` takes, or a Picture.
         predictors: Models by name, or a list of them.
         truth: Mask of the picture: path, array or PIL image, or a labelme `.json`; None if there is none.
         threshold: Probability above which a pixel counts as object, for two-class models; above 0, below 1.
@@ -268,15 +268,15 @@ def compare(
     _require_models(named)
     if not 0 < threshold < 1:
         raise ValueError(f"threshold must be above 0 and below 1; got {threshold}.")
-    pixels = read_image(image)
-    known = None if truth is None else read_truth(truth, pixels.shape[:2], next(iter(named.values())))
+    picture = image if isinstance(image, Picture) else Picture(image)
+    known = None if truth is None else read_truth(truth, picture.shape[:2], next(iter(named.values())))
     results, scorer = [], _scorer(known)
     for index, (name, predictor) in enumerate(named.items()):
         if on_model is not None:
             on_model(index, name)
-        result = _run(name, predictor, pixels, attention)
+        result = _run(name, predictor, picture, attention)
         results.append(_decided(result, scorer, threshold))
-    return Comparison(pixels, known, threshold, tuple(results), scorer)
+    return Comparison(picture.pixels, known, threshold, tuple(results), scorer)
 
 
 def read_truth(source: Any, size: tuple[int, int], predictor: Predictor) -> np.ndarray:
@@ -297,7 +297,7 @@ def read_truth(source: Any, size: tuple[int, int], predictor: Predictor) -> np.n
     return read_mask(source, num_classes=classes, size=size, threshold=128 if classes == 2 else None)
 
 
-def _run(name: str, predictor: Predictor, image: np.ndarray, attention: bool) -> ModelResult:
+def _run(name: str, predictor: Predictor, image: Picture, attention: bool) -> ModelResult:
     """What one model says of a picture, without mask and numbers."""
     recorder = explain.Recorder(predictor) if attention else None
     start = time.perf_counter()

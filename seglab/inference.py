@@ -1,5 +1,7 @@
 """From a picture of any size to a mask of the same size: letterbox, forward, exact un-padding."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from seglab.checkpoint import Description, load_model, load_run
 from seglab.contract import PADDING_GREY
 from seglab.exported import load_exported
-from seglab.images import read_image
+from seglab.images import Picture, fitted
 from seglab.tiles import blended, orientations
 
 __all__ = ["Box", "Prediction", "Predictor", "letterbox", "restore", "to_batch", "to_probs"]
@@ -36,14 +38,14 @@ class Prediction(NamedTuple):
 
 
 def letterbox(
-    image: np.ndarray, size: int, *, fill: int = PADDING_GREY, nearest: bool = False
+    image: np.ndarray | Picture, size: int, *, fill: int = PADDING_GREY, nearest: bool = False
 ) -> tuple[np.ndarray, Box]:
     """The picture in a square of `size` pixels with its side ratio kept, centred, padded with `fill`.
 
     Shrinking averages over the area, so fine texture does not alias; enlarging is bilinear.
 
     Args:
-        image: (H, W) or (H, W, C) uint8, at least one pixel.
+        image: (H, W) or (H, W, C) uint8, at least one pixel; or a Picture, which is decoded as far as it is needed.
         size: Side of the square in pixels, above 0.
         fill: Grey level of the padding.
         nearest: True for masks: values are picked, never mixed.
@@ -59,10 +61,12 @@ def letterbox(
     import cv2  # a heavy module
 
     height, width = image.shape[:2]
-    scale = size / max(height, width)
-    inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
-    method = cv2.INTER_NEAREST_EXACT if nearest else cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    inner = image if scale == 1 else cv2.resize(image, (inner_w, inner_h), interpolation=method)
+    inner_h, inner_w = fitted(height, width, size)
+    inner: Any = image.within(size) if isinstance(image, Picture) else None
+    if inner is None:
+        longest, pixels = max(height, width), image.pixels if isinstance(image, Picture) else image
+        method = cv2.INTER_NEAREST_EXACT if nearest else cv2.INTER_AREA if size < longest else cv2.INTER_LINEAR
+        inner = pixels if size == longest else cv2.resize(pixels, (inner_w, inner_h), interpolation=method)
     square = np.full((size, size, *image.shape[2:]), fill, np.uint8)
     top, left = (size - inner_h) // 2, (size - inner_w) // 2
     square[top : top + inner_h, left : left + inner_w] = inner.reshape(inner_h, inner_w, *image.shape[2:])
@@ -91,7 +95,9 @@ def restore(maps: np.ndarray, box: Box) -> np.ndarray:
     if inner.shape[1:] == shape[::-1]:
         return np.ascontiguousarray(inner)
     full = [cv2.resize(np.ascontiguousarray(one), shape, interpolation=cv2.INTER_LINEAR) for one in inner]
-    return np.stack([each.clip(one.min(), one.max()) for each, one in zip(full, inner, strict=True)])
+    for each, one in zip(full, inner, strict=True):
+        each.clip(one.min(), one.max(), out=each)
+    return full[0][None] if len(full) == 1 else np.stack(full)
 
 
 class Predictor:
@@ -177,24 +183,51 @@ class Predictor:
             ImageError: If the picture cannot be read.
             ValueError: If the threshold is not above 0 and below 1.
         """
-        return self.decide(self.probs(read_image(image)), threshold=threshold)
+        return self.decide(self.probs(self.read(image)), threshold=threshold)
 
-    def probs(self, image: np.ndarray) -> np.ndarray:
+    def read(self, image: Any) -> Picture:
+        """A picture, decoded as far as this predictor needs it: a large photo mostly not in full.
+
+        Args:
+            image: As `__call__`, or a Picture.
+
+        Raises:
+            ImageError: If the picture cannot be read.
+        """
+        picture = image if isinstance(image, Picture) else Picture(image)
+        if self._in_tiles(picture) or picture.within(self.size) is None:
+            picture.pixels  # noqa: B018 - decodes it here, in the thread that reads
+        return picture
+
+    def probs(self, image: np.ndarray | Picture) -> np.ndarray:
         """Probabilities (K, H, W) float32 of an RGB picture (H, W, 3) uint8 at its own size."""
-        if self.tile is not None and max(image.shape[:2]) > self.tile:
-            return blended(image, self.tile, self._whole)
+        return self.answer(image)()
+
+    def answer(self, image: np.ndarray | Picture) -> Callable[[], np.ndarray]:
+        """Run the model now; what comes back gives `probs` when it is called, in whatever thread.
+
+        What is kept until then is small: the picture at its own size is made by the call.
+        """
+        if self._in_tiles(image):
+            assert self.tile is not None
+            pixels = image.pixels if isinstance(image, Picture) else image
+            maps = blended(pixels, self.tile, lambda part: self._whole(part)())
+            return lambda: maps
         return self._whole(image)
 
-    def _whole(self, image: np.ndarray) -> np.ndarray:
-        """Probabilities (K, H, W) of a picture that the model sees at once."""
+    def _in_tiles(self, image: np.ndarray | Picture) -> bool:
+        return self.tile is not None and max(image.shape[:2]) > self.tile
+
+    def _whole(self, image: np.ndarray | Picture) -> Callable[[], np.ndarray]:
+        """`answer` for a picture that the model sees at once."""
         batch, box = self.prepare(image)
         if not self.tta:
-            return self.restore(to_probs(self.forward(batch))[0].numpy(), box)
+            return partial(self.restore, to_probs(self.forward(batch))[0].numpy(), box)
         # One after the other: eight at once would need eight times the memory.
         views = [back(to_probs(self.forward(turned.contiguous()))) for turned, back in orientations(batch)]
-        return self.restore(torch.stack(views).mean(dim=0)[0].numpy(), box)
+        return partial(self.restore, torch.stack(views).mean(dim=0)[0].numpy(), box)
 
-    def prepare(self, image: np.ndarray) -> tuple[Tensor, Box]:
+    def prepare(self, image: np.ndarray | Picture) -> tuple[Tensor, Box]:
         """A picture (H, W, 3) uint8 as what the model sees, (1, 3, S, S) float in [0, 1], and the way back."""
         square, box = letterbox(image, self.size)
         return to_batch(square[None]), box

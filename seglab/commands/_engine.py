@@ -20,7 +20,7 @@ def on_engine(predictor: "Predictor", engine: str, images: Iterable[Any]) -> "Pr
         predictor: On the CPU.
         engine: A name of `seglab.engines.list_engines()`; "fastest" races those that compute in float32, and
             "fastest-bf16" all.
-        images: Pictures (H, W, 3) uint8 to be answered; the first eight are compared on.
+        images: Pictures to be answered, (H, W, 3) uint8 or Picture; the first eight are compared on.
 
     Raises:
         ImportError: If the engine needs an extra that is not installed.
@@ -43,12 +43,14 @@ def on_engine(predictor: "Predictor", engine: str, images: Iterable[Any]) -> "Pr
     return found.predictor
 
 
-def readable(paths: Iterable[Path]) -> Iterable[Any]:
-    """The pictures of those files that can be read; what is wrong with the others is said when their turn comes."""
-    from seglab.images import ImageError, read_image
+def readable(paths: Iterable[Path], size: int) -> Iterable[Any]:
+    """The pictures of those files that can be read in that size; what is wrong with others is said at their turn."""
+    from seglab.images import ImageError, Picture
 
     for path in paths:
         try:
-            yield read_image(path)
+            picture = Picture(path)
+            picture.within(size)  # decodes a large photo, which may be damaged
         except ImageError:
             continue
+        yield picture

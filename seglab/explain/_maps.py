@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seglab.blocks import CBAM, AttentionMap, ChannelAttention
 from seglab.contract import IGNORE_INDEX
 from seglab.exported import require_layers
-from seglab.images import read_image
+from seglab.images import Picture
 from seglab.palette import CORRECT, EXTRA, MISSED
 
 __all__ = ["Recorder", "StageAttention", "agreement_map", "attention_maps", "error_map"]
@@ -80,7 +80,7 @@ class Recorder:
     def _keep(self, path: str, module: nn.Module, inputs: object, gate: Tensor) -> None:
         self.gates[path] = gate
 
-    def stages(self, image: Bytes) -> dict[str, StageAttention]:
+    def stages(self, image: Bytes | Picture) -> dict[str, StageAttention]:
         """Gates of the picture (H, W, 3) uint8 that was predicted last, by stage; see `attention_maps`."""
         if not self.gates:
             return {}
@@ -132,7 +132,7 @@ def attention_maps(predictor: Any, image: Any) -> dict[str, StageAttention]:
         S. Woo et al., "CBAM", ECCV 2018, eq. 2 and 3.
     """
     require_layers(predictor)
-    recorder, pixels = Recorder(predictor), read_image(image)
+    recorder, pixels = Recorder(predictor), Picture(image)
     if recorder.predictor is predictor:  # nothing to record
         return {}
     recorder.predictor.forward(recorder.predictor.prepare(pixels)[0])

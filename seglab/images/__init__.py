@@ -28,13 +28,16 @@ from seglab.images._decode import (
     load,
     naming,
 )
-from seglab.images._values import classes, distinct, plane, require_size, rgb_of_array, rgb_of_image
+from seglab.images._picture import Picture, fitted
+from seglab.images._values import classes, distinct, plane, require_size
 
 __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "ImageError",
+    "Picture",
     "Source",
+    "fitted",
     "mask_values",
     "read_image",
     "read_mask",
@@ -71,9 +74,7 @@ def read_image(
         >>> read_image(np.full((16, 16), 257, np.uint16))[0, 0]
         array([1, 1, 1], dtype=uint8)
     """
-    with naming(source):
-        pixels, _ = load(source, Rules(what, max_bytes or LARGEST_FILE, max_pixels, is_mask=False))
-        return rgb_of_array(pixels, what) if isinstance(pixels, np.ndarray) else rgb_of_image(pixels, what)
+    return Picture(source, what=what, max_bytes=max_bytes, max_pixels=max_pixels).pixels
 
 
 def read_mask(  # noqa: PLR0913 - each keyword answers one question about the mask

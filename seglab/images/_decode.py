@@ -41,6 +41,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SWAPPING = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}  # height and width
 
 
 class ImageError(ValueError):
@@ -115,18 +116,14 @@ def load(source: Source, rules: Rules) -> tuple[Image.Image | Array, bool]:
         return source, False
     if isinstance(source, Image.Image):
         _require_limits(*source.size, rules)
-        with _damage(rules.what):
+        with damage(rules.what):
             _require_one_frame(source, rules.what)
             source.load()
-            return _upright(source)
-    if isinstance(source, str | Path):
-        data = _bytes(Path(source), rules)
-        with _damage(rules.what):
-            return _upright(_open(data, rules))
-    if isinstance(source, bytes):
-        _require_bytes(len(source), rules)
-        with _damage(rules.what):
-            return _upright(_open(source, rules))
+            return upright(source)
+    if isinstance(source, str | Path | bytes):
+        data = stored(source, rules)
+        with damage(rules.what):
+            return upright(opened(data, rules).decoded())
     raise ImageError(f"The {rules.what} must be a file, picture, array or tensor; got {type(source).__name__}.")
 
 
@@ -139,6 +136,14 @@ def channels_last(tensor: Tensor) -> Array:
         raise ImageError(f"A tensor must be (3, H, W), (1, H, W) or (H, W); got {tuple(tensor.shape)}.")
     array: Array = tensor.numpy()
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
+
+
+def stored(source: str | Path | bytes, rules: Rules) -> bytes:
+    """All bytes of a file that is neither empty nor too large."""
+    if not isinstance(source, bytes):
+        return _bytes(Path(source), rules)
+    _require_bytes(len(source), rules)
+    return source
 
 
 def _bytes(path: Path, rules: Rules) -> bytes:
@@ -171,7 +176,7 @@ def _require_bytes(count: int, rules: Rules) -> None:
 
 
 @contextmanager
-def _damage(what: str) -> Iterator[None]:
+def damage(what: str) -> Iterator[None]:
     """Turn whatever a decoder raises into an ImageError."""
     try:
         yield
@@ -183,8 +188,21 @@ def _damage(what: str) -> Iterator[None]:
         raise ImageError(f"The {what} file is damaged or cut short. Copy it again and retry.") from error
 
 
-def _open(data: bytes, rules: Rules) -> Image.Image:
-    """The picture in the bytes, checked by its header, then decoded."""
+class Opened(NamedTuple):
+    """A picture whose header has passed every check, and whose pixels have not been decoded."""
+
+    image: ImageFile.ImageFile
+    stream: _Strict
+
+    def decoded(self) -> Image.Image:
+        """The picture, decoded to its end."""
+        self.stream.loading = True
+        self.image.load()
+        return self.image
+
+
+def opened(data: bytes, rules: Rules) -> Opened:
+    """The picture in the bytes, checked by its header."""
     stream = _Strict(data)
     image = _decoder(data, rules.what, stream)
     _require_limits(*image.size, rules)
@@ -193,9 +211,7 @@ def _open(data: bytes, rules: Rules) -> Image.Image:
     _require_one_frame(image, rules.what)
     if rules.is_mask and len(image.getbands()) > 1 and ";16" in str(image.tile):
         raise ImageError(f"The {rules.what} must have 8 bits per channel or be grey; got 16-bit colour.")
-    stream.loading = True
-    image.load()
-    return image
+    return Opened(image, stream)
 
 
 def _decoder(data: bytes, what: str, stream: io.BytesIO) -> ImageFile.ImageFile:
@@ -262,11 +278,21 @@ def _require_whole_png(data: bytes) -> None:
         at += 12 + length
 
 
-def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
+def upright(image: Image.Image) -> tuple[Image.Image, bool]:
     """The picture as its EXIF orientation wants it seen, and whether that swapped its sides."""
+    turn = turn_of(image)
+    return turned(image, turn), turn in SWAPPING
+
+
+def turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    """The picture, turned by what `turn_of` gave."""
+    return image if turn is None else image.transpose(turn)
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """How a picture must be turned to be seen as its EXIF orientation wants it; None: not at all."""
     try:
         orientation = image.getexif().get(0x0112, 1)
     except Exception:  # unreadable EXIF: every viewer shows the picture as stored
         orientation = 1
-    turn = _TURNS.get(orientation)
-    return (image, False) if turn is None else (image.transpose(turn), orientation >= 5)
+    return _TURNS.get(orientation)
