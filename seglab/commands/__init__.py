@@ -133,7 +133,7 @@ def predict(arguments: argparse.Namespace) -> int:
     jobs = _jobs(arguments.input, out)
     if not 0 < arguments.threshold < 1:
         raise ValueError(f"threshold must be above 0 and below 1; got {arguments.threshold}.")
-    predictor = on_engine(predictor, arguments.engine, readable(source for source, _ in jobs))
+    predictor = on_engine(predictor, arguments.engine, readable((source for source, _ in jobs), predictor.size))
     failed = 0
     for source, target in tqdm(jobs, disable=None, leave=False):
         try:
