@@ -2,7 +2,7 @@
 
 Pictures are letterboxed to the training size once and kept as uint8, on disk if they are files (see `disk_cache`), else
 in memory. Threads read and augment ahead of the step; since every draw depends only on (seed, epoch, index), their
-number and timing cannot change a result.
+number and timing cannot change a result. For a GPU with room for them the pictures live there, and are augmented there.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seglab import augmentation, disk_cache
+from seglab import augmentation, disk_cache, resident
 from seglab.contract import IGNORE_INDEX, Sample
 from seglab.data import Dataset, picture_digest
 from seglab.devices import out_of_memory
@@ -75,6 +75,7 @@ class Cache:
         self.images, self.masks = found.images, found.masks
         self.boxes = [Box(*box) for box in found.boxes]
         self.names, self.pictures = found.names, found.pictures
+        self._residents: dict[torch.device, resident.Resident | None] = {}
         self.digests: dict[str, str] = {}
         for index, (name, digest) in enumerate(zip(self.names, found.digests, strict=True)):
             self.digests[f"{name} ({index})" if name in self.digests else name] = digest
@@ -87,9 +88,26 @@ class Cache:
         """Whether any pixel of any mask is of a class above 0."""
         return bool(((self.masks > 0) & (self.masks != IGNORE_INDEX)).any())
 
-    def batch(self, indices: tuple[int, ...], draw: Draw | None = None) -> Batch:
-        """The pictures of these indices, augmented by what `draw` gives for each index; None: as they are."""
+    def on(self, device: torch.device) -> resident.Resident | None:
+        """The pictures on a GPU, brought there at the first call; None without one, or without room for them.
+
+        Room is a quarter of what is free there at that time, for a step needs the rest.
+        """
+        if device not in self._residents:
+            free = resident.free_memory(device)
+            self._residents[device] = resident.placed(self.images, self.masks, self.boxes, device, free)
+        return self._residents[device]
+
+    def batch(
+        self, indices: tuple[int, ...], draw: Draw | None = None, source: resident.Resident | None = None
+    ) -> Batch:
+        """The pictures of these indices, augmented by what `draw` gives for each index; None: as they are.
+
+        From `source`, if it is given, they come on its device, and augmented by `apply_batch`.
+        """
         try:
+            if source is not None:
+                return Batch(*source.batch(indices, draw), indices)
             pairs = [self._augmented(i, draw(i)) if draw else (self.images[i], self.masks[i]) for i in indices]
         except Exception as error:
             _explain(error, f"batch with {', '.join(self.names[i] for i in indices[:4])} could not be made")
@@ -110,8 +128,16 @@ class Cache:
         return padding
 
 
-def batches(
-    cache: Cache, *, batch_size: int, seed: int, epoch: int, draw: Draw | None, workers: int, mine: Take = tuple
+def batches(  # noqa: PLR0913 - four say which pictures, four how they come
+    cache: Cache,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    draw: Draw | None,
+    workers: int,
+    mine: Take = tuple,
+    device: torch.device | None = None,
 ) -> Iterator[Batch]:
     """One epoch of shuffled batches.
 
@@ -125,10 +151,13 @@ def batches(
         draw: Index of a picture -> its augmentation in this epoch; None: pictures as they are.
         workers: Threads that work ahead; 0 works when asked.
         mine: What this process takes of each batch, when several share it; at least one picture.
+        device: Where the step is. A GPU with room for all pictures keeps them, and gives batches that are there
+            already; then colours differ from those of the processor by rounding, and noise by its numbers.
     """
+    source = None if device is None else cache.on(device)
 
     def made(group: tuple[int, ...]) -> Batch:
-        return cache.batch(mine(group), draw)._replace(group=group)
+        return cache.batch(mine(group), draw, source)._replace(group=group)
 
     order = np.random.default_rng([seed, epoch]).permutation(len(cache)).tolist()
     groups = [tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]

@@ -18,7 +18,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"contract", "files"},
     {"images", "config", "settings", "stats", "blocks", "devices", "palette", "sealed", "texts"},
     {"models", "losses", "metrics", "data", "augmentation", "corruptions", "distributed"},
-    {"checkpoint", "disk_cache", "norms"},
+    {"checkpoint", "disk_cache", "norms", "resident"},
     {"exported", "tiles"},
     {"inference"},
     {"export"},
