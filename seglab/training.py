@@ -127,6 +127,7 @@ def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: Tr
         epoch=state.epoch,
         draw=_draw(config, state.epoch),
         workers=config.workers,
+        device=next(state.model.parameters()).device,
     )
     total, seen = 0.0, 0
     for batch in tqdm(feed, total=steps, desc=f"epoch {state.epoch + 1}/{config.epochs}", leave=False, disable=None):
