@@ -12,6 +12,7 @@ from PIL import Image
 
 from seglab.contract import IGNORE_INDEX
 from seglab.files import atomic
+from seglab.images import mask_png
 
 if TYPE_CHECKING:
     from seglab.comparison import Comparison, ModelResult
@@ -52,11 +53,11 @@ def pack(comparison: "Comparison", path: Path) -> Path:
         archive.writestr("README.txt", README + _listing(comparison, prefixes))
         archive.writestr("metrics.json", json.dumps(comparison.to_dict(), indent=1))
         if comparison.truth is not None:
-            archive.writestr("true_mask.png", _png(_truth_as_written(comparison)))
+            archive.writestr("true_mask.png", mask_png(_truth_as_written(comparison)))
         for result, prefix in zip(comparison.results, prefixes, strict=True):
             for name, pixels in _pictures(comparison, result).items():
-                # A mask has the bytes that `seglab predict` writes; for the rest, time matters more than size.
-                archive.writestr(f"{prefix}_{name}.png", _png(pixels, level=6 if name == "mask" else 1))
+                # A mask has the bytes that `seglab predict` writes.
+                archive.writestr(f"{prefix}_{name}.png", mask_png(pixels) if name == "mask" else _png(pixels))
     return path
 
 
@@ -95,10 +96,10 @@ def _as_written(mask: np.ndarray, *, binary: bool) -> np.ndarray:
     return np.where(mask > 0, 255, 0).astype(np.uint8) if binary else mask
 
 
-def _png(pixels: np.ndarray, *, level: int = 6) -> bytes:
-    """PNG bytes without any metadata, compressed at a level from 1 (fast) to 9; Pillow's own default is 6."""
+def _png(pixels: np.ndarray) -> bytes:
+    """PNG bytes without any metadata, compressed little: time matters more than size."""
     content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(content, format="PNG", compress_level=level)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(content, format="PNG", compress_level=1)
     return content.getvalue()
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
+from seglab import images
 from seglab.images import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -631,7 +632,7 @@ class TestWriters:
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        for module, name in ((Image.Image, "save"), (os, "fsync"), (os, "replace")):
+        for module, name in ((images, "mask_png"), (os, "fsync"), (os, "replace")):
             with monkeypatch.context() as patch:
                 patch.setattr(module, name, full)
                 with pytest.raises(OSError, match=r"a.png could not be written: No space left on device"):

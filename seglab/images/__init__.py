@@ -6,7 +6,8 @@ Pillow's process-wide switches are neither changed nor trusted: files are recogn
 limit is checked here, before decoding, and a file that ends too early is always refused.
 """
 
-from collections.abc import Mapping
+import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from seglab.images._decode import (
     load,
     naming,
 )
+from seglab.images._flat import mask_png
 from seglab.images._picture import Picture, fitted
 from seglab.images._values import classes, distinct, plane, require_size
 
@@ -38,6 +40,7 @@ __all__ = [
     "Picture",
     "Source",
     "fitted",
+    "mask_png",
     "mask_values",
     "read_image",
     "read_mask",
@@ -181,7 +184,8 @@ def write_mask(path: str | Path, mask: Array | Tensor, *, binary: bool | None = 
             raise ImageError(f"The mask must hold values from 0 to {highest}; got {raw.min()} to {raw.max()}.")
         if binary is None:
             binary = bool(raw.max() <= 1)
-        _write(Path(path), raw.astype(np.uint8) * np.uint8(255 if binary else 1))
+        values = raw.astype(np.uint8)
+        _write(Path(path), lambda: mask_png(values * np.uint8(255) if binary else values))
 
 
 def write_png(path: str | Path, array: Array) -> None:
@@ -209,7 +213,7 @@ def write_png(path: str | Path, array: Array) -> None:
             raise ImageError(
                 f"The picture must be uint8 of shape (H, W), (H, W, 3) or (H, W, 4); got {array.dtype} {array.shape}."
             )
-        _write(Path(path), array)
+        _write(Path(path), lambda: _png(array))
 
 
 def _require_keywords(num_classes: int | None, values: Mapping[int, int] | None, threshold: int | None) -> None:
@@ -222,9 +226,16 @@ def _require_keywords(num_classes: int | None, values: Mapping[int, int] | None,
         raise ValueError("threshold must go with a binary mask and without values; leave one of them out.")
 
 
-def _write(path: Path, array: NDArray[np.uint8]) -> None:
+def _png(array: NDArray[np.uint8]) -> bytes:
+    """A picture as PNG bytes."""
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(content, format="PNG")
+    return content.getvalue()
+
+
+def _write(path: Path, encode: Callable[[], bytes]) -> None:
     """Write a PNG to a temporary file in the same folder, then give it its name."""
     if path.suffix.lower() != ".png":
         raise ImageError(f"The file name must end in .png; got {path.suffix!r}.")
     with atomic(path) as file:
-        Image.fromarray(np.ascontiguousarray(array)).save(file, format="PNG")
+        file.write(encode())
