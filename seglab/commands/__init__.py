@@ -126,7 +126,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
     import seglab
     from seglab.commands._engine import on_engine, readable
-    from seglab.images import ImageError, write_mask
+    from seglab.commands._predict import write_masks
 
     predictor = seglab.Predictor.load(arguments.model, tile=arguments.tile, tta=arguments.tta)
     out = Path(arguments.out)
@@ -135,15 +135,16 @@ def predict(arguments: argparse.Namespace) -> int:
         raise ValueError(f"threshold must be above 0 and below 1; got {arguments.threshold}.")
     predictor = on_engine(predictor, arguments.engine, readable((source for source, _ in jobs), predictor.size))
     failed = 0
-    for source, target in tqdm(jobs, disable=None, leave=False):
-        try:
-            prediction = predictor(source, threshold=arguments.threshold)
-        except ImageError as error:  # one bad file must not cost the others their masks
-            print(f"seglab: {one_line(error)}", file=sys.stderr)
-            failed += 1
-            continue
-        out.mkdir(parents=True, exist_ok=True)
-        write_mask(target, prediction.mask, binary=len(predictor.classes) == 2)
+    with tqdm(total=len(jobs), disable=None, leave=False) as bar:
+
+        def on_picture(problem: Exception | None) -> None:
+            nonlocal failed
+            if problem is not None:
+                print(f"seglab: {one_line(problem)}", file=sys.stderr)
+                failed += 1
+            bar.update()
+
+        write_masks(predictor, jobs, arguments.threshold, on_picture)
     print(f"{len(jobs) - failed} masks in {out}" + (f", {failed} pictures could not be read" if failed else ""))
     return 2 if failed else 0
 
