@@ -43,7 +43,7 @@ class TrainConfig:
 
     epochs: int = 100
     freeze_epochs: int = 0  # first epochs with the encoder frozen, its batch-norm statistics too
-    batch_size: int = 8
+    batch_size: int = 8  # of all processes together
     size: int = 256  # pixels; pictures are letterboxed to size x size
     lr: float = 1e-4  # the highest learning rate
     min_lr: float = 1e-6  # where cosine, poly and plateau end
@@ -58,6 +58,7 @@ class TrainConfig:
     augment_rotation: float = 180.0  # degrees, largest turn; below 180 flips go upside down too (for directed texture)
     augment_strength: float = 1.0  # share of the other ranges of augmentation (zoom, shear, shift, colour, blur, noise)
     amp: bool = True  # mixed precision where the hardware has it: bf16, on older GPUs fp16; elsewhere float32
+    sync_bn: bool = False  # batch norm over the whole batch when several processes share it, not over each one's part
     save_every: int = 5  # epochs between numbered checkpoints, besides best and last
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda, cuda:0, mps

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from seglab import distributed
 from seglab.checkpoint import (
     BEST,
     BEST_COPY,
@@ -30,7 +31,7 @@ from seglab.config import TrainConfig
 from seglab.models import Segmenter
 from seglab.runs import require_same
 
-__all__ = ["SCORE", "TrainState", "intact", "resume_run", "save"]
+__all__ = ["SCORE", "TrainState", "intact", "resume_run", "save", "share"]
 
 SCORE = "val_dice_fg_image"  # what "best" and "no improvement" mean: mean over pictures, at the training size
 LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "last.damaged.pt"
@@ -65,7 +66,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random_cuda": _random_cuda(),
             **{name: getattr(self, name) for name in PLAIN},
         }
 
@@ -78,10 +79,16 @@ class TrainState:
         if saved["scaler"]:  # empty from a device that needs no scaling
             self.scaler.load_state_dict(saved["scaler"])
         torch.set_rng_state(saved["random"])
-        if saved["random_cuda"] and torch.cuda.is_available():
+        if saved["random_cuda"] and _random_cuda():
             torch.cuda.set_rng_state_all(saved["random_cuda"])
         for name in PLAIN:
             setattr(self, name, saved[name])
+
+
+def share(state: TrainState) -> None:
+    """Give every process the state of the first, which alone has read the run folder."""
+    if distributed.world() > 1:
+        state.restore(distributed.from_first(state.to_dict()))
 
 
 def resume_run(
@@ -146,6 +153,11 @@ def intact(epochs: int) -> str:
         f"The last checkpoint is intact, of epoch {epochs}; the same command would meet this again. "
         "Train in another --out with a lower lr or amp=false; --init can start from this run's best."
     )
+
+
+def _random_cuda() -> list[torch.Tensor]:
+    """The states of all GPUs' generators; several processes seed theirs anew in every epoch, and need none."""
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() and distributed.world() == 1 else []
 
 
 def _newest(out: Path, needed: set[str]) -> tuple[Path, dict[str, Any]]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from seglab import distributed
 from seglab.batches import Cache
 from seglab.config import TrainConfig
 from seglab.devices import out_of_memory
@@ -93,6 +94,7 @@ def facts_of(
         "knobs": model.knobs,
         "num_classes": model.num_classes,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "batch_norm": any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for m in model.modules()),
         "loss": _loss_text(loss),
         "config": config.to_dict(),
         "pictures": {"train": len(fit), "val": len(val)},
@@ -101,13 +103,16 @@ def facts_of(
         "threads": torch.get_num_threads(),
         "device": device.type,
         "machine": platform.machine(),
+        "processes": distributed.world(),
     }
 
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
     """Refuse to go on with another model, loss, configuration or data; say what differs.
 
-    Other versions, threads, device or machine are allowed with a warning: only the last bits depend on them.
+    Other versions, threads, device or machine are allowed with a warning: only the last bits depend on them. So is
+    another number of processes (see `seglab.distributed`), unless batch norm takes its statistics over each process's
+    part of a batch, which then would be another.
 
     Args:
         before: `facts_of` the run so far.
@@ -117,23 +122,32 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -
     Raises:
         ValueError: With the first difference.
     """
-    _require_same_config(before["config"], now["config"], out)
+    before = {"processes": 1} | dict(before)  # as before there could be more
+    _require_same_config(before, now["config"], out)
     for name in ("model", "knobs", "num_classes", "loss"):
         if before[name] != now[name]:
             raise ValueError(f"{name} must be {before[name]!r} as in the run {out}; got {now[name]!r}.")
     for part in ("train", "val"):
         _require_same_pictures(part, before["digests"][part], now["digests"][part], out)
-    for name in ("versions", "threads", "device", "machine"):
+    if before["processes"] != now["processes"] and now["batch_norm"] and not now["config"]["sync_bn"]:
+        raise ValueError(
+            f"processes must be {before['processes']} as in the run {out}; got {now['processes']}. Batch norm sees "
+            "each one's part of a batch; with sync_bn=true, from the start, their number can change."
+        )
+    for name in ("versions", "threads", "device", "machine", "processes"):
         if before.get(name, now[name]) != now[name]:
             text = f"{name} were {before[name]} in the run {out} and are {now[name]} now"
             warnings.warn(f"{text}: the result will not be equal bit for bit.", stacklevel=5)
 
 
-def _require_same_config(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
+def _require_same_config(facts: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
     """Refuse another setting, unless no finished epoch would have been another with it."""
+    before = TrainConfig().to_dict() | facts["config"]  # a setting that is newer than the run: its default is what was
     free = set(FREE_TO_CHANGE)
     if before["schedule"] in ("constant", "plateau"):
         free.add("epochs")  # these schedules do not look ahead
+    if facts["processes"] == 1:
+        free.add("sync_bn")  # one process has the whole batch
     for name, value in now.items():
         if name in free or before.get(name) == value:
             continue

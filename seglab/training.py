@@ -4,6 +4,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,19 +14,19 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from seglab import augmentation, metrics
+from seglab import augmentation, distributed, metrics, norms
 from seglab.batches import Batch, Cache, Draw, batches
 from seglab.checkpoint import BEST, Description, description_text, load_into
 from seglab.config import TrainConfig
 from seglab.contract import to_mask
 from seglab.data import Dataset
-from seglab.devices import autocast, autocast_to_train, device_named, needs_scaling
+from seglab.devices import autocast, autocast_to_train, needs_scaling
 from seglab.files import atomic_text
 from seglab.history import Record, log_tensorboard, write_history
 from seglab.inference import Predictor, to_batch
 from seglab.models import Segmenter
 from seglab.records import environment
-from seglab.resume import SCORE, TrainState, intact, resume_run, save
+from seglab.resume import SCORE, TrainState, intact, resume_run, save, share
 from seglab.runs import Loss, explained, facts_of, held
 
 __all__ = ["learning_rate", "train"]
@@ -50,6 +51,11 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
     versions and number of threads, a run on the CPU that was stopped and resumed ends with the same bits as one that
     was not.
 
+    Several processes train together if torchrun starts them:
+    `torchrun --nproc-per-node 2 -m seglab train unet ce_dice pictures --out runs/a batch_size=8 sync_bn=true`, or a
+    script of one's own that calls this. The result is that of one process with the same batch_size, up to rounding;
+    `seglab.distributed` says what differs without sync_bn, and with dropout. The first process writes.
+
     Args:
         model: From `build_model`, or `Segmenter(net)` for a network of one's own. It is trained in place, and ends
             with its last weights, which need not be its best.
@@ -59,16 +65,19 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
         config: How.
         out: Run folder: run.json, best.safetensors and its copy, last.pt and previous.pt (the states after the last
             two epochs), epoch_NNN.safetensors, history.csv, history.txt, curves.png and tensorboard/.
-        on_epoch: Called with each epoch's record; an exception in it stops the run, which can be resumed.
+        on_epoch: Called with each epoch's record, in the first process; an exception in it stops the run, which can be
+            resumed.
         resume: Go on where the run folder stopped, from the newest state that is whole; False refuses a folder that
             holds a run.
         card: Facts to keep in the checkpoints' description, as JSON can hold them; "title" becomes its title.
 
     Raises:
         ValueError: If the data, the model or the resumed run do not fit together, or a loss, gradient or weight is
-            not finite: no step is skipped, training stops before the numbers reach a file.
+            not finite: no step is skipped, training stops before the numbers reach a file. If several processes
+            have fewer pictures in a batch than they are, or were given different things.
         MemoryError: If there is too little memory.
-        OSError: If the run folder cannot be written, or another process trains in it.
+        OSError: If the run folder cannot be written, or another process trains in it; or one of several processes
+            ended.
 
     Example:
         >>> import tempfile
@@ -83,24 +92,28 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
         raise ValueError(f"model must be a Segmenter; got {type(model).__name__}. Wrap a bare network: Segmenter(net).")
     _require_classes(model, train_data, val_data)
     description = _describe(model, train_data, config, card)
-    device = device_named(config.device)
-    out = Path(out)
-    with held(out), explained(config):
+    distributed.require_shares(config.batch_size)
+    out, first = Path(out), distributed.is_first()
+    with distributed.joined(config.device) as device, held(out) if first else nullcontext(), explained(config):
         state = _start(model.to(device).to(memory_format=torch.channels_last), config, device)
         fit = Cache(train_data, config.size, workers=config.workers)
         val = Cache(val_data, config.size, workers=config.workers)
         facts = facts_of(model, loss, config, fit, val, device)
+        distributed.require_alike(facts | {"threads": None, "machine": None})
         description = _with_pictures(description, fit.pictures)
-        resume_run(out, state, facts, description, wanted=resume)
-        told = {k: v for k, v in facts.items() if k != "digests"} | {"environment": environment(device.type)}
-        atomic_text(out / "run.json", json.dumps(told, indent=1) + "\n")
-        write_history(out, state.history, config.freeze_epochs)  # a kill may have come between last.pt and these
+        if first:
+            resume_run(out, state, facts, description, wanted=resume)
+            told = {k: v for k, v in facts.items() if k != "digests"} | {"environment": environment(device.type)}
+            atomic_text(out / "run.json", json.dumps(told, indent=1) + "\n")
+            write_history(out, state.history, config.freeze_epochs)  # a kill may have come between last.pt and these
+        share(state)
         while state.epoch < config.epochs and not _out_of_patience(state, config):
             record = _run_epoch(state, loss, fit, val, config)
-            log_tensorboard(out, record)
-            save(out, state, facts, description, config)
-            write_history(out, state.history, config.freeze_epochs)
-            if on_epoch is not None:
+            if first:
+                log_tensorboard(out, record)
+                save(out, state, facts, description, config)
+                write_history(out, state.history, config.freeze_epochs)
+            if first and on_epoch is not None:
                 on_epoch(record)
         return _best(out, model, description)
 
@@ -119,6 +132,8 @@ def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: Tr
     frozen = state.epoch < config.freeze_epochs
     state.model.freeze_encoder(frozen)
     state.model.train()
+    net = distributed.wrapped(state.model)  # anew, because what is frozen changes between epochs
+    distributed.reseed(config.seed, state.epoch)
     steps = math.ceil(len(fit) / config.batch_size)
     feed = batches(
         fit,
@@ -127,13 +142,16 @@ def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: Tr
         epoch=state.epoch,
         draw=_draw(config, state.epoch),
         workers=config.workers,
+        mine=distributed.mine,
         device=next(state.model.parameters()).device,
     )
     total, seen = 0.0, 0
-    for batch in tqdm(feed, total=steps, desc=f"epoch {state.epoch + 1}/{config.epochs}", leave=False, disable=None):
-        value = _step(state, loss, batch, config, progress=state.epoch + seen / len(fit), names=fit.names)
-        total += value * len(batch.indices)
-        seen += len(batch.indices)
+    quiet = None if distributed.is_first() else True
+    for batch in tqdm(feed, total=steps, desc=f"epoch {state.epoch + 1}/{config.epochs}", leave=False, disable=quiet):
+        value = _step(state, net, loss, batch, config, progress=state.epoch + seen / len(fit), names=fit.names)
+        total += value * len(batch.group)
+        seen += len(batch.group)
+    distributed.level(state.model, state.average)
     scores = _validate(state.scored, loss, val, config)
     record = {
         "epoch": state.epoch + 1,
@@ -147,22 +165,31 @@ def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: Tr
 
 
 def _step(
-    state: TrainState, loss: Loss, batch: Batch, config: TrainConfig, *, progress: float, names: list[str]
+    state: TrainState,
+    net: nn.Module,
+    loss: Loss,
+    batch: Batch,
+    config: TrainConfig,
+    *,
+    progress: float,
+    names: list[str],
 ) -> float:
-    """One update of the weights; returns the loss."""
+    """One update of the weights; returns the loss of the whole batch."""
+    count = len(batch.group)
     device = next(state.model.parameters()).device
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, progress, state.lr_scale)
     images = batch.images.to(device, memory_format=torch.channels_last)
-    with autocast_to_train(state.model, device, config.amp):
-        outputs = state.model(images)
-    value = _total_loss(loss, outputs, batch.masks.to(device))
-    pictures = ", ".join(names[i] for i in batch.indices[:4])
+    with autocast_to_train(state.model, device, config.amp), norms.together(config.sync_bn, count):
+        outputs = net(images)
+    value = _total_loss(loss, _pooled(outputs, count), distributed.pooled(batch.masks.to(device), count))
+    pictures = ", ".join(names[i] for i in batch.group[:4])
     where = f"in epoch {state.epoch + 1}, batch with {pictures}. {intact(state.epoch)}"
     if not torch.isfinite(value):
         raise ValueError(f"loss must be finite; got {float(value.detach())} {where}")
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+    shared = value * distributed.world()  # the mean of all processes' gradients is then that of `value`
+    state.scaler.scale(shared).backward()  # type: ignore[no-untyped-call]
     state.scaler.unscale_(state.optimizer)
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
@@ -176,6 +203,12 @@ def _step(
     if state.average is not None:
         _update_average(state.average, state.model, min(config.ema, (1 + state.step) / (10 + state.step)))
     return float(value.detach())
+
+
+def _pooled(outputs: Tensor | list[Tensor], count: int) -> list[Tensor]:
+    """The logits of the whole batch."""
+    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+    return [distributed.pooled(one, count) for one in outputs]
 
 
 def _total_loss(loss: Loss, outputs: Tensor | list[Tensor], target: Tensor) -> Tensor:
@@ -196,10 +229,12 @@ def _validate(model: Segmenter, loss: Loss, val: Cache, config: TrainConfig) -> 
     total, counts = 0.0, []
     with torch.inference_mode():
         for start in range(0, len(val), config.batch_size):
-            images = to_batch(val.images[start : start + config.batch_size]).to(device)
-            masks = torch.from_numpy(val.masks[start : start + config.batch_size]).long().to(device)
+            group = tuple(range(start, min(start + config.batch_size, len(val))))
+            own = distributed.mine(group)
+            images = to_batch(val.images[own[0] : own[-1] + 1]).to(device)
+            masks = torch.from_numpy(val.masks[group[0] : group[-1] + 1]).long().to(device)
             with autocast(device, config.amp):
-                logits = model(images)
+                logits = distributed.pooled(model(images), len(group))
             total += float(loss(_exact(logits), masks)) * len(masks)
             counts.append(metrics.counts(to_mask(logits), masks, model.num_classes).cpu())
     table = metrics.aggregate(torch.cat(counts))
@@ -286,7 +321,10 @@ def _with_pictures(description: Description, pictures: Sequence[str]) -> Descrip
 def _best(out: Path, model: Segmenter, description: Description) -> Predictor:
     """Predictor of best.safetensors; a network of one's own is filled rather than rebuilt."""
     best = copy.deepcopy(model).cpu()
-    load_into(out / BEST, best)
+    if distributed.is_first():
+        load_into(out / BEST, best)
+    if distributed.world() > 1:
+        best.load_state_dict(distributed.from_first(best.state_dict()))
     return Predictor(best, size=description.size, classes=description.classes, description=description)
 
 

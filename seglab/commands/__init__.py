@@ -13,12 +13,21 @@ from seglab.settings import command_text, sort_items, values_of
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train a model and write its run folder."""
+    """Train a model and write its run folder; several processes of torchrun train it together."""
+    from seglab.distributed import one_voice
+
+    with one_voice():
+        return _train(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    """What each process does: train; what the first one does: score and record."""
     import torch
 
     import seglab
     from seglab.contract import require_name
     from seglab.data._roots import load_roots
+    from seglab.distributed import is_first
     from seglab.experiments import num_classes_of
     from seglab.history import describe
     from seglab.records import Noted, Source, write_record
@@ -39,10 +48,11 @@ def train(arguments: argparse.Namespace) -> int:
     parent = _start(Path(arguments.init), model) if arguments.init else {}
     out = Path(arguments.out or f"runs/{arguments.model}-{arguments.loss}")
     card = _card(arguments, roots, splits, config.to_dict(), parent)
-    fit, val, _ = splits
     predictor = seglab.train(
-        model, loss, fit, val, config, out=out, card=card, on_epoch=lambda row: print(describe(row), flush=True)
+        model, loss, *splits[:2], config, out=out, card=card, on_epoch=lambda row: print(describe(row), flush=True)
     )
+    if not is_first():
+        return 0
     scored = Noted(splits.val)
     report = seglab.evaluate(predictor, scored)
     report.save(out / "report.json")
