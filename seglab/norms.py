@@ -9,8 +9,8 @@ Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computi
 Differs: torch.nn.SyncBatchNorm works on GPUs only, and takes the place of modules of known classes.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -31,14 +31,33 @@ def together(wanted: bool, count: int) -> AbstractContextManager[object]:
         wanted: False: each process normalises its own part.
         count: Pictures of the whole batch; a process without one does not count.
 
+    Raises:
+        ValueError: From the block, if there is but one value to a channel.
+
     Example:
         >>> with together(True, count=2):  # one process: as always
         ...     torch.nn.BatchNorm2d(1)(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)).flatten().round().tolist()
         [-1.0, 1.0]
     """
-    if not wanted or distributed.world() == 1:
+    if distributed.world() == 1:
         return nullcontext()
+    if not wanted:
+        return _apart()
     return _Together(distributed.shares(count)[distributed.rank()] > 0)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Say what helps when a process's own part is too small for a layer of single pixels."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "each process must have two pictures or more of every batch for a batch norm of this model; got 1. "
+            "Train with sync_bn=true, or with a batch_size that leaves no such rest."
+        ) from error
 
 
 class _Together(TorchFunctionMode):
@@ -73,21 +92,23 @@ class _Together(TorchFunctionMode):
         if running_mean is not None and running_var is not None:
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
             running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)  # unbiased, as PyTorch's
-        y: Tensor = _Normalise.apply(x, weight, bias, mean, var, (count if self.counts else 0, eps))
+        y: Tensor = _Normalise.apply(x, weight, bias, mean, var, (count if self.counts else None, eps))
         return y
 
 
-def _moments(x: Tensor, counts: bool) -> tuple[int, Tensor, Tensor]:
+def _moments(x: Tensor, counts: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Values per channel, mean and biased variance (C,) over all processes that count."""
     dims = [0, *range(2, x.ndim)]
     kind = torch.promote_types(x.dtype, torch.float32)
     own = x.numel() // x.shape[1] if counts else 0
     var, mean = torch.var_mean(x.to(kind), dims, correction=0)
-    told = torch.stack([torch.full_like(mean, own), mean, var]).double()[None]
+    told = torch.stack([torch.full_like(mean, own, dtype=torch.double), mean.double(), var.double()])[None]
     ns, means, variances = distributed.pooled(told, distributed.world()).unbind(1)
-    total = int(ns[:, 0].sum())
-    if total < 2:
-        raise ValueError(f"batch norm must see two values per channel or more to train; got {total}. Add pictures.")
+    total = ns[:, 0].sum()
+    if total.device.type == "cpu" and total < 2:  # elsewhere the look would make every layer wait; a NaN will tell
+        raise ValueError(
+            f"batch norm must see two values per channel or more to train; got {int(total)}. Add pictures."
+        )
     mean = (ns * means).sum(0) / total
     var = (ns * (variances + (means - mean) ** 2)).sum(0) / total
     return total, mean.to(kind), var.to(kind)
@@ -116,7 +137,7 @@ class _Normalise(torch.autograd.Function):
         dist.all_reduce(total)
         dx = None
         if ctx.needs_input_grad[0]:
-            if ctx.count:
+            if ctx.count is not None:
                 total /= ctx.count
                 dy = dy - total[0].view(shape) - normal * total[1].view(shape)
             dx = (dy * (scale if weight is None else scale * weight).view(shape)).to(x.dtype)
