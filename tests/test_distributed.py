@@ -261,6 +261,18 @@ def test_norm_of_a_single_value_is_refused():
         norms._moments(torch.ones(1, 3, 1, 1), counts=True)
 
 
+def test_part_of_one_picture_that_batch_norm_cannot_train_on_is_refused_with_the_remedy(torchrun):
+    with (
+        pytest.raises(
+            ValueError, match=r"each process must have two pictures or more .*; got 1\. Train with sync_bn=true"
+        ),
+        norms.together(False, 3),
+    ):
+        torch.nn.BatchNorm2d(3)(torch.ones(1, 3, 1, 1))
+    with pytest.raises(ValueError, match="another"), norms.together(False, 3):
+        raise ValueError("another")
+
+
 def test_lost_connection_is_told_from_other_errors():
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:19642.")
     assert distributed._is_lost_connection(lost)
