@@ -295,7 +295,10 @@ def main(arguments: list[str]) -> int:
             return "asked"
         return "time" if time.monotonic() - began > order.seconds else ""
 
-    learn(folder, order, wanted)
+    try:
+        learn(folder, order, wanted)
+    finally:
+        late.cancel()
     return 0
 
 

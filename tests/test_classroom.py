@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import stat
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -296,6 +297,7 @@ def test_a_training_that_takes_too_long_stops_itself(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "nice", lambda _: 0)
     assert pupil.main([str(tmp_path)]) == 0
     assert Progress.from_text((tmp_path / "progress.json").read_text()).failure == "time"
+    assert not [one for one in threading.enumerate() if isinstance(one, threading.Timer)]  # nothing ends us later
 
 
 # ZIP files
