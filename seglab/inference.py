@@ -258,7 +258,7 @@ class Predictor:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be above 0 and below 1; got {threshold}.")
         if len(probs) <= 2:
-            return Prediction((probs[-1] > threshold).astype(np.uint8), probs)
+            return Prediction((probs[-1] > threshold).view(np.uint8), probs)
         return Prediction(probs.argmax(axis=0).astype(np.uint8), probs)
 
 

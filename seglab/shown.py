@@ -104,11 +104,15 @@ class Shown:
         slide = self._slide(small, drawn, folder, texts)
         return [stage, legend(self.view, texts), *slots, *empty * (MAX_MODELS - len(results)), *slide]
 
-    @staticmethod
-    def _slide(comparison: Comparison, drawn: list[tuple[str, str]], folder: Path, texts: Texts) -> list[Any]:
+    def _written(self, path: Path, picture: np.ndarray) -> str:
+        """A picture for the page as PNG file."""
+        path.write_bytes(self.screen.png(picture))
+        return str(path)
+
+    def _slide(self, comparison: Comparison, drawn: list[tuple[str, str]], folder: Path, texts: Texts) -> list[Any]:
         """Caption and pictures of the image slider: the first two models, or the picture and the only map there is."""
         if len(drawn) < 2:
-            original = (texts("slide.picture"), str(serving.write_preview(folder / "picture.png", comparison.image)))
+            original = (texts("slide.picture"), self._written(folder / "picture.png", comparison.image))
             drawn = [original, *(drawn or [original])]
         (left, first), (right, second) = drawn[:2]
         return [texts("slide.sides", left=left, right=right), gr.ImageSlider(value=(first, second))]
@@ -130,10 +134,10 @@ class Shown:
         if view == "attention":
             bars = _bars(result.name, result.attention[str(self.stage)], folder / f"{stem}_channels.png", texts)
         pixels = comparison.view(view, result.name, opacity=self.opacity, **asked)
-        path = serving.write_preview(folder / f"{stem}_{view}.png", pixels)
-        drawn.append((name, str(path)))
+        path = self._written(folder / f"{stem}_{view}.png", pixels)
+        drawn.append((name, path))
         alt = comparison.alt_text(view, result.name, texts=texts, **asked)
-        return [gr.Column(visible=True), caption, gr.Image(value=str(path), alt_text=alt, visible=True), *bars]
+        return [gr.Column(visible=True), caption, gr.Image(value=path, alt_text=alt, visible=True), *bars]
 
 
 def _bars(model: str, stage: StageAttention, path: Path, texts: Texts) -> list[Any]:

@@ -33,9 +33,9 @@ def verdict(comparison: "Comparison", texts: Texts = ENGLISH) -> str:
     known = comparison.truth != IGNORE_INDEX
     if not known.any():
         return texts("verdict.unknown")
-    if not (comparison.truth[known] > 0).any():
+    if not ((comparison.truth > 0) & known).any():
         return _empty_truth(results, texts)
-    if not any(result.mask[known].any() for result in results):
+    if not any(((result.mask > 0) & known).any() for result in results):
         return _nobody("missed", results, comparison.threshold, texts)
     if len(results) == 1:
         return texts("verdict.dice", name=results[0].name, dice=_dice(results[0]))
@@ -93,7 +93,8 @@ def _without_truth(results: Sequence["ModelResult"], threshold: float, texts: Te
     if len(results) == 1:
         return texts("verdict.area", name=results[0].name, area=results[0].numbers["area_percent"])
     same = np.logical_and.reduce([result.mask == results[0].mask for result in results[1:]])
-    return texts(f"verdict.agree.{_many(results)}", share=_share(float(same.mean()), texts))
+    share = np.count_nonzero(same) / same.size
+    return texts(f"verdict.agree.{_many(results)}", share=_share(share, texts))
 
 
 def _share(share: float, texts: Texts) -> str:

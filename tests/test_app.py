@@ -22,7 +22,7 @@ pytest.importorskip("gradio")
 import gradio as gr
 
 import app
-from seglab import access, build_model, compare, serving
+from seglab import access, build_model, compare, previews, serving
 from seglab.checkpoint import Description, save_model
 from seglab.cli import main as seglab_main
 from seglab.corruptions import corrupt
@@ -160,6 +160,37 @@ def test_what_a_threshold_does_not_change_is_made_small_once(handlers: Handlers,
     fresh = screen_size(comparison.at(0.9), 100)
     assert (second.results[0].mask == fresh.results[0].mask).all()
     assert (second.image == fresh.image).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 5), (9, 300), (203, 301)])
+def test_png_of_a_screen_has_every_pixel(shape: tuple[int, int]) -> None:
+    rng, screen = np.random.default_rng(0), Screen()
+    for pixels in (rng.integers(0, 256, (*shape, 3), np.uint8), np.zeros((*shape, 3), np.uint8)):
+        for one in (pixels, pixels, pixels[::-1, ::-1]):
+            content = screen.png(one)
+            assert (np.array(Image.open(io.BytesIO(content))) == one).all()
+            assert content == Screen().png(one)
+
+
+def test_rows_that_stay_are_packed_once(handlers: Handlers, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, screen, packed = compared(handlers, picture, None)[0].comparison, Screen(), []
+    pack = previews._packed
+    monkeypatch.setattr(previews, "_packed", lambda strip: packed.append(strip) or pack(strip))
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 50, 3), np.uint8)
+    moved = pixels.copy()
+    moved[17, 3] ^= 255
+    screen.fit(comparison)
+    screen.png(pixels)
+    assert len(packed) == 8  # of 8 rows each
+    screen.fit(comparison)
+    screen.png(moved)
+    assert len(packed) == 9
+    screen.png(pixels)  # what the last `fit` drew is still known
+    assert len(packed) == 9
+    screen.fit(comparison)
+    screen.fit(comparison)
+    screen.png(pixels)
+    assert len(packed) == 17  # and no more than that is kept
 
 
 def test_views_without_a_threshold_stay_as_they_are_while_it_moves(

@@ -77,3 +77,17 @@ def test_next_threshold_uses_what_is_known_of_the_truth():
     moved = replace(first, truth=other).at(0.7)
     assert moved.results[0].numbers["missed_px"] == 0
     assert moved.scorer.truth is other
+
+
+def test_outline_is_found_wherever_the_mask_lies():
+    rng = np.random.default_rng(0)
+    for height, width in ((1, 1), (5, 1), (9, 13), (40, 30)):
+        mask = np.zeros((3 * height, 2 * width), bool)
+        part = rng.random((height, width)) < 0.6
+        assert len(metrics.Outline(mask).points) == 0
+        for top, left in ((0, 0), (height, width), (2 * height, 0)):
+            mask[:] = False
+            mask[top : top + height, left : left + width] = part
+            framed = np.pad(mask, 1)
+            inner = framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
+            assert np.array_equal(metrics.Outline(mask).points, np.argwhere(mask & ~inner))

@@ -147,10 +147,16 @@ class Outline:
     """
 
     def __init__(self, mask: NDArray[np.bool_]) -> None:
+        import cv2  # a heavy module
+
+        # The smallest box around the mask is enough: what is outside it is as far outside as beyond the edge.
+        left, top, width, height = cv2.boundingRect(mask.view(np.uint8)) if mask.size else (0, 0, 0, 0)
+        mask = mask[top : top + height, left : left + width]
         rim = mask.copy()
         rim[1:-1, 1:-1] &= ~(mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:])
         # Beyond the edge is outside, so the edge's own pixels stay. Flat indices are found much faster than pairs.
-        self.points = np.stack(np.divmod(np.flatnonzero(rim), max(1, mask.shape[1])), axis=1)
+        rows, columns = np.divmod(np.flatnonzero(rim), max(1, width))
+        self.points = np.stack((rows + top, columns + left), axis=1)
 
     @cached_property
     def _tree(self) -> Any:
