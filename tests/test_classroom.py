@@ -297,7 +297,9 @@ def test_a_training_that_takes_too_long_stops_itself(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "nice", lambda _: 0)
     assert pupil.main([str(tmp_path)]) == 0
     assert Progress.from_text((tmp_path / "progress.json").read_text()).failure == "time"
-    assert not [one for one in threading.enumerate() if isinstance(one, threading.Timer)]  # nothing ends us later
+    for alarm in (one for one in threading.enumerate() if isinstance(one, threading.Timer)):
+        alarm.join(5)
+        assert not alarm.is_alive()  # or it would end whoever lives here, later
 
 
 # ZIP files
