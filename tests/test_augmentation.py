@@ -3,6 +3,7 @@
 import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -168,6 +169,28 @@ def test_noise_has_the_drawn_strength_and_leaves_the_mask_alone():
     assert np.std(got_image.astype(float)) == pytest.approx(0.03 * 255, rel=0.03)
     assert np.mean(got_image.astype(float)) == pytest.approx(128, abs=0.2)
     assert np.array_equal(got_mask, mask)
+
+
+@pytest.mark.parametrize("sigma", [1.3, 5.0, 10.2])
+def test_noise_is_normal_in_whole_grey_levels(sigma):
+    flat = np.full((200, 200, 3), 128, np.uint8)
+    noise = apply(flat, flat[..., 0], only(IDENTITY, noise=sigma / 255))[0].astype(int) - 128
+    for level in range(-8, 9, 4):
+        share = NormalDist(0, sigma).cdf(level + 0.5) - NormalDist(0, sigma).cdf(level - 0.5)
+        assert (noise == level).mean() == pytest.approx(share, abs=4 * math.sqrt(share / noise.size) + 1e-4)
+    pixels = noise.reshape(-1, 3)
+    assert np.abs(np.corrcoef(pixels.T) - np.eye(3)).max() < 0.02  # channels on their own
+    assert abs(np.corrcoef(pixels[:-1, 0], pixels[1:, 0])[0, 1]) < 0.02  # and neighbours
+
+
+def test_a_place_far_outside_is_mirrored_as_often_as_needed():
+    image, mask = picture(8)
+    for shift in (3, 11, 100, -100):
+        matrix = [[1, 0, shift / 8], [0, 1, 0]]
+        columns = np.abs((np.arange(8) + shift + 7) % 14 - 7)  # 0 to 7 and back again
+        got_image, got_mask = apply(image, mask, only(matrix))
+        assert np.array_equal(got_image, image[:, columns])
+        assert np.array_equal(got_mask, mask[:, columns])
 
 
 def test_blur_smooths_the_picture_only():

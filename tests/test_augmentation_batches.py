@@ -120,13 +120,9 @@ def test_other_shapes_are_refused(images, masks, count):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_on_a_gpu_the_same_but_for_the_numbers_of_the_noise():
-    arrays, drawn = pictures(8, 96), [replace(draw(5, 0, index), noise=0.0) for index in range(8)]
+def test_on_a_gpu_the_same():
+    arrays, drawn = pictures(8, 96), [draw(5, 0, index) for index in range(8)]
+    assert {one.noise > 0 for one in drawn} == {True, False}
     on_gpu = apply_batch(*(torch.from_numpy(a).cuda() for a in arrays[:2]), drawn, torch.from_numpy(arrays[2]).cuda())
     for found, expected in zip(on_gpu, together(arrays, drawn), strict=True):
         assert (found.cpu().numpy() != expected).mean() < 0.01
-    grey = torch.full((1, 96, 96, 3), 128, dtype=torch.uint8, device="cuda")
-    noise = Parameters(IDENTITY, PLAIN, 0.0, 0.03, 7)
-    found = apply_batch(grey, grey[..., 0].contiguous(), [noise])[0].float()
-    assert float(found.std()) == pytest.approx(0.03 * 255, rel=0.05)
-    assert torch.equal(found, apply_batch(grey, grey[..., 0].contiguous(), [noise])[0].float())

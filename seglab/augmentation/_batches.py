@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seglab.augmentation._draws import Parameters
+from seglab.augmentation._noise import quantiles, random_words
 from seglab.contract import PADDING_GREY
 
 __all__ = ["apply_batch"]
@@ -20,10 +21,8 @@ def apply_batch(
 
     What `apply` does, for a batch and on any device. The two agree to rounding: `apply` rounds to whole grey levels
     after the warp, after the blur and after the colours, and places each pixel to 1/32 of a pixel or better; here
-    nothing is rounded before the end. A mask's pixel may come from the neighbour where both are equally near.
-
-    Noise comes from the same seeds. On the processor its numbers are those of `apply`; another device draws its own,
-    of the same strength, because drawing them on the processor would take longer than all the rest.
+    nothing is rounded before the noise, whose numbers are the same. A mask's pixel may come from the neighbour where
+    both are equally near.
 
     Args:
         images: (N, S, S, 3) uint8, S at least 2.
@@ -63,8 +62,12 @@ def apply_batch(
 
 
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
-    """Numbers of the draws on the device; the copy to a GPU does not make the processor wait."""
-    tensor = torch.from_numpy(array.astype(np.float32))
+    """Numbers on the device, as floats."""
+    return _moved(torch.from_numpy(array.astype(np.float32)), device)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; the copy to a GPU does not make the processor wait."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -108,17 +111,12 @@ def _recoloured(images: Tensor, parameters: Sequence[Parameters]) -> Tensor:
 
 def _noisy(images: Tensor, parameters: Sequence[Parameters]) -> Tensor:
     """Gaussian noise added where it was drawn, to whole grey levels as `apply` has them."""
+    side, levels = images.shape[-1], None
     for index, one in enumerate(parameters):
         if one.noise > 0:
-            noise = _noise(one, images.shape[-1], images.device)
-            images[index] = (images[index].round() + noise).clamp_(0, 255)
+            levels = _tensor(quantiles(), images.device) if levels is None else levels
+            words = random_words(one.noise_seed, side * side * 3).view(np.int16)
+            places = _moved(torch.from_numpy(words), images.device).int() & 0xFFFF  # torch has no uint16 to index with
+            noise = (levels[places] * np.float32(one.noise * 255).item()).round().view(side, side, 3)
+            images[index] = (images[index].round() + noise.permute(2, 0, 1)).clamp_(0, 255)
     return images
-
-
-def _noise(one: Parameters, side: int, device: torch.device) -> Tensor:
-    """(3, S, S) in grey levels."""
-    if device.type == "cpu":
-        rng = np.random.Generator(np.random.PCG64(one.noise_seed))
-        return torch.from_numpy(rng.normal(0, one.noise * 255, (side, side, 3))).permute(2, 0, 1).float()
-    own = torch.Generator(device).manual_seed(one.noise_seed)
-    return torch.randn((3, side, side), generator=own, device=device) * (one.noise * 255)

@@ -39,15 +39,15 @@ def draw(seed: int, epoch: int, index: int, *, rotation: float = 180.0, strength
     """
     rng = np.random.Generator(np.random.PCG64([seed, epoch, index]))
     angle = rng.uniform(-math.radians(rotation), math.radians(rotation))
-    flip = rng.choice([-1.0, 1.0])
-    flop = rng.choice([-1.0, 1.0]) if rotation < 180 else 1.0
+    flip = (-1.0, 1.0)[rng.integers(2)]
+    flop = (-1.0, 1.0)[rng.integers(2)] if rotation < 180 else 1.0
     zoom = math.exp(rng.uniform(math.log(0.75), math.log(1.35)) * strength)
     ratio = math.exp(rng.uniform(math.log(0.8), math.log(1.25)) / 2 * strength)
     shear = rng.uniform(-0.1, 0.1) * strength
     shift = rng.uniform(-0.1, 0.1, 2) * strength
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     squeeze = np.array([[flip * ratio / zoom, shear], [0.0, flop / (ratio * zoom)]])
-    matrix = np.column_stack([turn @ squeeze, shift])
+    matrix = np.concatenate([turn @ squeeze, shift[:, None]], axis=1)
     return Parameters(
         matrix=matrix,
         colour=_draw_colour(rng, strength),
@@ -63,8 +63,8 @@ def _draw_colour(rng: np.random.Generator, strength: float) -> np.ndarray:
     contrast = math.exp(rng.uniform(math.log(0.75), math.log(1.33)) * strength)
     saturation = 1 + rng.uniform(-0.4, 0.4) * strength
     warmth = rng.uniform(-0.06, 0.06) * strength
-    grey = np.full((3, 3), 1 / 3)
-    mix = saturation * np.eye(3) + (1 - saturation) * grey
-    mix = np.diag([1 + warmth, 1.0, 1 - warmth]) @ mix * contrast
-    offset = 0.5 - contrast * 0.5 + brightness  # contrast pivots about mid-grey
-    return np.column_stack([mix, np.full(3, offset)]).astype(np.float32)
+    mix = np.full((3, 4), (1 - saturation) / 3)
+    mix[[0, 1, 2], [0, 1, 2]] += saturation
+    mix *= np.array([[(1 + warmth) * contrast], [contrast], [(1 - warmth) * contrast]])
+    mix[:, 3] = 0.5 - contrast * 0.5 + brightness  # contrast pivots about mid-grey
+    return mix.astype(np.float32)

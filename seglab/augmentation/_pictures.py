@@ -1,8 +1,11 @@
 """The executor for the processor: one picture at a time, in whole numbers, with OpenCV."""
 
+import math
+
 import numpy as np
 
 from seglab.augmentation._draws import Parameters
+from seglab.augmentation._noise import grey_noise
 from seglab.contract import PADDING_GREY
 
 __all__ = ["apply"]
@@ -41,24 +44,44 @@ def apply(
     if image.shape != (side, side, 3) or mask.shape != (side, side):
         raise ValueError(f"image must be (S, S, 3) with mask (S, S); got {image.shape} and {mask.shape}.")
     matrix = _in_pixels(parameters.matrix, side)
-
-    def warp(array: np.ndarray, method: int) -> np.ndarray:
-        flags = cv2.WARP_INVERSE_MAP | method
-        return cv2.warpAffine(array, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-
-    image, mask = warp(image, cv2.INTER_LINEAR), warp(mask, cv2.INTER_NEAREST)
+    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
+    mask = cv2.warpAffine(mask, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    image = _warp(image, matrix)
     if parameters.blur > 0:
         image = cv2.GaussianBlur(image, (0, 0), parameters.blur * side)
     table = parameters.colour.copy()
     table[:, 3] *= 255
     image = cv2.transform(image, table)
     if parameters.noise > 0:
-        rng = np.random.Generator(np.random.PCG64(parameters.noise_seed))
-        noise = rng.normal(0, parameters.noise * 255, image.shape)
-        image = np.clip(image + noise, 0, 255).round().astype(np.uint8)
+        image = cv2.add(image, grey_noise(parameters, image.shape), dtype=cv2.CV_8U)
     if padding is not None:
-        image[warp(padding, cv2.INTER_NEAREST) > 0] = PADDING_GREY
+        padding = cv2.warpAffine(padding, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        image[padding > 0] = PADDING_GREY
     return image, mask
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(S, S, 3) read bilinearly at the matrix's places, mirrored outside.
+
+    With four channels, and the mirror made before instead of for every pixel, OpenCV takes half the time.
+    """
+    import cv2
+
+    side, flags = image.shape[0], cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
+    (left, right), (top, bottom) = (_beyond(row, side) for row in matrix.tolist())
+    if max(left, right, top, bottom) > side:  # nothing that is drawn; a mirror of any size would need any memory
+        return cv2.warpAffine(image, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+    image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+    image = cv2.warpAffine(image, matrix + [[0, 0, left], [0, 0, top]], (side, side), flags=flags)
+    return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
+
+
+def _beyond(row: list[float], side: int) -> tuple[int, int]:
+    """Pixels before the first and after the last one of an axis that a row of the matrix reads, one to spare."""
+    ends = [factor * (side - 1) for factor in row[:2]]
+    low, high = (row[2] + sum(pick(0.0, end) for end in ends) for pick in (min, max))
+    return max(0, math.ceil(-low) + 1), max(0, math.ceil(high - side + 1) + 1)
 
 
 def _in_pixels(matrix: np.ndarray, side: int) -> np.ndarray:
@@ -66,4 +89,4 @@ def _in_pixels(matrix: np.ndarray, side: int) -> np.ndarray:
     centre = (side - 1) / 2
     linear = matrix[:, :2]
     offset = matrix[:, 2] * side + centre - linear @ np.array([centre, centre])
-    return np.column_stack([linear, offset])
+    return np.concatenate([linear, offset[:, None]], axis=1)
