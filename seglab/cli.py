@@ -200,6 +200,10 @@ def _add_model_commands(command: Callable[..., argparse.ArgumentParser]) -> None
     sub.add_argument("--model", required=True, help="checkpoint or run folder")
     sub.add_argument("--to", required=True, help=".safetensors file to write, or .onnx (extra: onnx)")
     sub.add_argument("--test", nargs="+", default=[], metavar="FOLDER", help="data to score for the card, data.seed=1")
+    help_text = "as ONNX in 8 bits, if the Dice on the test part of the data falls by at most 0.002"
+    sub.add_argument("--int8", action="store_true", help=help_text)
+    help_text = "with --int8: data whose train part gives the ranges; its test part is scored, or that of --test"
+    sub.add_argument("--calibrate", nargs="+", default=[], metavar="FOLDER", help=help_text)
     sub.add_argument("--dataset", default="folder", help="their layout (default: folder)")
 
 

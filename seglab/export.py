@@ -17,7 +17,7 @@ from seglab.exported import ExportedNet, first_line, read_exported, require_laye
 from seglab.files import atomic
 from seglab.inference import Predictor, to_probs
 
-__all__ = ["MAX_DIFFERENCE", "MAX_FLIPPED", "Exported", "check_pictures", "graph_of", "to_onnx"]
+__all__ = ["MAX_DIFFERENCE", "MAX_FLIPPED", "Exported", "check_pictures", "graph_of", "serialised", "to_onnx"]
 
 MAX_DIFFERENCE = 1e-4  # of a probability
 MAX_FLIPPED = 1e-4  # share of the pixels that may change class
@@ -179,7 +179,11 @@ def _graph(model: nn.Module, size: int, stride: int, free: tuple[str, ...]) -> b
             external_data=False, verbose=False, optimize=True,
         )  # fmt: skip
     assert program is not None  # with dynamo=True it is there
-    proto = program.model_proto
+    return serialised(program.model_proto)
+
+
+def serialised(proto: Any) -> bytes:
+    """An ONNX model as bytes, without what tells whose computer wrote it; the same model gives the same bytes."""
     _forget(proto)
     graph: bytes = proto.SerializeToString(deterministic=True)
     return graph

@@ -25,7 +25,8 @@ KEYS = {"format", "seglab", "seglab_sha256", "graph_bytes", "graph_sha256"}
 class ExportedNet(nn.Module):
     """The network in an ONNX file, called as a Segmenter is: (N, 3, H, W) in [0, 1] to logits (N, K, H, W).
 
-    It has no layers to look into, no parameters and no gradients. Several threads may call it.
+    It has no layers to look into, no parameters and no gradients. Several threads may call it. `int8` says whether
+    it is a file of `seglab.quantised`.
 
     Args:
         content: The ONNX file.
@@ -40,6 +41,7 @@ class ExportedNet(nn.Module):
         super().__init__()
         self.content, self.session = content, _session(content)
         self.name, self.num_classes, self.size = description.model, description.num_classes, description.size
+        self.int8 = "int8" in description.card
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not _is_picture(inputs[0].shape, self.size):
             got = [(one.type, one.shape) for one in inputs]

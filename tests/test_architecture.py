@@ -22,7 +22,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"exported", "tiles"},
     {"inference"},
     {"export"},
-    {"engines"},
+    {"engines", "quantised"},
     {"evaluation", "explain", "batches", "history", "access"},
     {"runs", "cards", "packing", "scoring", "verdicts"},  # beside training and comparison: what stands alone
     {"resume", "records"},

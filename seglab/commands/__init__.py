@@ -266,6 +266,10 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write a trained model in half precision, with a card that says what it is and what it scored; or as ONNX."""
+    if arguments.int8 or arguments.calibrate:
+        from seglab.commands._int8 import export_int8
+
+        return export_int8(arguments)
     import seglab
     from seglab.cards import publish, scores_of
     from seglab.data._roots import load_roots
