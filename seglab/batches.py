@@ -20,7 +20,7 @@ from seglab.contract import IGNORE_INDEX, Sample
 from seglab.data import Dataset, picture_digest
 from seglab.devices import out_of_memory
 from seglab.disk_cache import Decoded
-from seglab.inference import Box, letterbox, to_batch
+from seglab.inference import Box, letterbox
 
 __all__ = ["Batch", "Cache", "Draw", "batches"]
 
@@ -111,9 +111,7 @@ class Cache:
             pairs = [self._augmented(i, draw(i)) if draw else (self.images[i], self.masks[i]) for i in indices]
         except Exception as error:
             _explain(error, f"batch with {', '.join(self.names[i] for i in indices[:4])} could not be made")
-        images = to_batch(np.stack([image for image, _ in pairs]))
-        masks = torch.from_numpy(np.stack([mask for _, mask in pairs])).long()
-        return Batch(images, masks, indices)
+        return Batch(*_as_tensors(pairs), indices)
 
     def _augmented(self, index: int, parameters: augmentation.Parameters) -> tuple[np.ndarray, np.ndarray]:
         return augmentation.apply(self.images[index], self.masks[index], parameters, self._padding(index))
@@ -174,6 +172,17 @@ def batches(  # noqa: PLR0913 - four say which pictures, four how they come
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def _as_tensors(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """What `to_batch` makes of the pictures, and the masks, picture by picture: one stays in the processor's cache."""
+    shape = (len(pairs), *pairs[0][1].shape)
+    images, masks = np.empty((*shape, 3), np.float32), np.empty(shape, np.int64)
+    for row, (image, mask) in enumerate(pairs):
+        np.copyto(images[row], image)
+        images[row] /= np.float32(255)
+        masks[row] = mask
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)
 
 
 def _decoded(data: Dataset, size: int, workers: int) -> Decoded:

@@ -10,7 +10,7 @@ from small_pictures import discs
 from seglab.augmentation import Parameters, draw
 from seglab.batches import Batch, Cache, batches
 from seglab.contract import IGNORE_INDEX, Sample
-from seglab.inference import letterbox
+from seglab.inference import letterbox, to_batch
 
 
 @pytest.fixture
@@ -90,6 +90,9 @@ def test_every_picture_of_every_epoch_is_augmented_differently(pictures, workers
 
 def test_without_augmentation_pictures_are_as_they_are(cache):
     for batch in epoch_of(cache, augment=False):
+        at_inference = to_batch(cache.images[list(batch.indices)])
+        assert torch.equal(batch.images, at_inference)
+        assert batch.images.stride() == at_inference.stride()
         for row, index in enumerate(batch.indices):
             assert np.array_equal((batch.images[row] * 255).round().byte().permute(1, 2, 0), cache.images[index])
             assert np.array_equal(batch.masks[row], cache.masks[index])
