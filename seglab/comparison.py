@@ -74,6 +74,7 @@ class Comparison:
         threshold: Probability above which a pixel counts as object.
         results: One per model, in the order given.
         scorer: What holds masks against the truth, kept for the next threshold.
+        source: The picture as the models got it; None if `image` is all there is.
     """
 
     image: np.ndarray
@@ -81,6 +82,7 @@ class Comparison:
     threshold: float
     results: tuple[ModelResult, ...]
     scorer: Scorer | None = field(default=None, repr=False)  # of `truth`, as far as it has been needed
+    source: Picture | None = field(default=None, repr=False)
 
     def at(self, threshold: float) -> "Comparison":
         """The same comparison at another threshold; no model runs.
@@ -276,7 +278,7 @@ def compare(
             on_model(index, name)
         result = _run(name, predictor, picture, attention)
         results.append(_decided(result, scorer, threshold))
-    return Comparison(picture.pixels, known, threshold, tuple(results), scorer)
+    return Comparison(picture.pixels, known, threshold, tuple(results), scorer, picture)
 
 
 def read_truth(source: Any, size: tuple[int, int], predictor: Predictor) -> np.ndarray:

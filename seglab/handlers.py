@@ -21,7 +21,7 @@ from seglab.comparison import Comparison, read_truth
 from seglab.contract import IGNORE_INDEX
 from seglab.disturbed import KINDS, LOSS, breaking_points, disturb, in_words, is_none, note_in_zip, points_table
 from seglab.evidence import evidence
-from seglab.images import ImageError, mask_values, read_image, write_mask, write_png
+from seglab.images import ImageError, Picture, mask_values, write_mask, write_png
 from seglab.inference import Predictor
 from seglab.series import Entry, run_series, series_table
 from seglab.shown import MAX_MODELS, Shown, every_model, plain
@@ -31,6 +31,7 @@ __all__ = ["EXAMPLES", "Example", "Handlers", "speaking"]
 
 BROWSER_FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 PAINTED = "painted_mask.png"  # as page.js calls it: it belongs to the picture it was painted on
+CHECKED = 256  # pixels: a large photo is decoded to that side to see that it is whole
 PROGRESS = gr.Progress()  # Gradio finds it among the defaults and hands in the one of the event
 
 
@@ -142,11 +143,12 @@ class Handlers:
         """Refuse a bad picture when it is uploaded; say the size of a good one and hide the last one's result."""
         if picture is None:
             return None, gr.skip(), self.texts("say.choose")
-        pixels = read_image(picture)
+        read = Picture(picture)
+        read.decode(CHECKED)
         if picture.suffix.lower() not in BROWSER_FORMATS:  # browsers cannot show TIFF; PNG keeps every pixel
             picture = picture.with_suffix(".png")
-            write_png(picture, pixels)
-        ready = self.texts("say.picture", width=pixels.shape[1], height=pixels.shape[0])
+            write_png(picture, read.pixels)
+        ready = self.texts("say.picture", width=read.shape[1], height=read.shape[0])
         return str(picture), gr.Column(visible=False), ready
 
     def keep_truth(self, truth: Path | None, picture: Path | None) -> str | None:
@@ -154,7 +156,7 @@ class Handlers:
         if truth is None or picture is None or truth.name == PAINTED or truth.parent.name.startswith("examples-"):
             return None
         try:
-            read_truth(truth, read_image(picture).shape[:2], next(iter(self.predictors.values())))
+            read_truth(truth, Picture(picture).shape[:2], next(iter(self.predictors.values())))
         except ValueError:
             return None
         return str(truth)
@@ -168,7 +170,7 @@ class Handlers:
         if picture is None:
             return str(truth), self.texts("say.truth_alone")
         predictor = self.predictors[self._chosen(names)[0]]
-        mask = read_truth(truth, read_image(picture).shape[:2], predictor)
+        mask = read_truth(truth, Picture(picture).shape[:2], predictor)
         known = mask != IGNORE_INDEX
         share = 100 * float((mask[known] > 0).mean()) if known.any() else 0.0
         note = _note(truth, predictor)
@@ -238,7 +240,8 @@ class Handlers:
         results = comparison.results
         if names:
             others = {self.titles[name]: self.predictors[name] for name in names}
-            found = compare(comparison.image, others, attention=False, on_model=self._reporter(progress, len(others)))
+            picture = comparison.source or comparison.image
+            found = compare(picture, others, attention=False, on_model=self._reporter(progress, len(others)))
             results += replace(found, truth=comparison.truth).at(comparison.threshold).results
         table = every_model(replace(comparison, results=results), self.texts)
         return table, self.texts("say.every", count=len(results))

@@ -195,8 +195,10 @@ class Predictor:
             ImageError: If the picture cannot be read.
         """
         picture = image if isinstance(image, Picture) else Picture(image)
-        if self._in_tiles(picture) or picture.within(self.size) is None:
+        if self._in_tiles(picture):
             picture.pixels  # noqa: B018 - decodes it here, in the thread that reads
+        else:
+            picture.decode(self.size)
         return picture
 
     def probs(self, image: np.ndarray | Picture) -> np.ndarray:

@@ -20,6 +20,7 @@ from seglab.contract import Sample
 from seglab.data import Dataset, Splits, list_datasets
 from seglab.data._folds import fold_of, read_folds
 from seglab.data._roots import load_roots
+from seglab.data._seen import file_of
 from seglab.files import atomic_text
 
 __all__ = ["Noted", "Source", "environment", "git_commit", "read_record", "sample_digest", "write_record"]
@@ -124,6 +125,10 @@ class Noted:
         sample = self.data[index]
         self.digests[sample.name] = sample_digest(sample)
         return sample
+
+    def file(self, index: int) -> Path | None:
+        """The picture's file, where the dataset can tell."""
+        return file_of(self.data, index)
 
 
 def sample_digest(sample: Sample) -> str:

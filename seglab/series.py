@@ -4,12 +4,15 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from seglab.comparison import METRICS, Comparison, compare
 from seglab.files import atomic
-from seglab.images import ImageError, write_mask
+from seglab.images import ImageError, Picture, mask_png
 from seglab.inference import Predictor
 from seglab.shown import plain
 from seglab.texts import ENGLISH, Texts
@@ -80,19 +83,23 @@ def run_series(
         OSError: If the ZIP cannot be written.
     """
     pairs, entries = pair_up(files, texts), []
-    with atomic(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic(path) as file, zipfile.ZipFile(file, "w") as archive, ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(_read, pairs[0][0], models)
         for number, (picture, mask) in enumerate(pairs):
             if on_picture is not None:
                 on_picture(number, len(pairs), picture.name)
+            read = coming
+            if number + 1 < len(pairs):  # while the models run
+                coming = reader.submit(_read, pairs[number + 1][0], models)
             try:
-                found = compare(picture, models, mask, threshold, attention=False)
+                found = compare(read.result(), models, mask, threshold, attention=False)
             except ValueError as error:  # an ImageError is one too
                 problem = texts.said(getattr(error, "message", str(error)))
                 entries.append(Entry(picture.name, {}, mask is not None, problem))
                 continue
             numbers = {one.name: dict(one.numbers) for one in found.results}
             entries.append(Entry(picture.name, numbers, mask is not None))
-            _add_masks(archive, found, picture.stem, path.parent)
+            _add_masks(archive, found, picture.stem)
         archive.writestr("results.csv", _as_csv(entries))
     return entries
 
@@ -143,13 +150,20 @@ def _stem(mask: Path) -> str:
     return mask.stem[: len(mask.stem) - len(ending)]
 
 
-def _add_masks(archive: zipfile.ZipFile, found: Comparison, stem: str, folder: Path) -> None:
+def _read(path: Path, models: Mapping[str, Predictor]) -> Picture:
+    """A picture, decoded as the models and `compare` need it."""
+    picture = Picture(path)
+    for predictor in models.values():
+        predictor.read(picture)
+    picture.pixels  # noqa: B018 - decodes it here, in the thread that reads
+    return picture
+
+
+def _add_masks(archive: zipfile.ZipFile, found: Comparison, stem: str) -> None:
     """The masks of one picture, with the bytes that `seglab predict` writes."""
     for number, result in enumerate(found.results, 1):
-        file = folder / "mask.png"
-        write_mask(file, result.mask)
-        archive.write(file, f"model{number}/{stem}.png")
-        file.unlink()
+        mask = result.mask * np.uint8(255) if len(result.probs) <= 2 else result.mask
+        archive.writestr(f"model{number}/{stem}.png", mask_png(mask))
 
 
 def _as_csv(entries: Sequence[Entry]) -> str:

@@ -28,7 +28,7 @@ from seglab.cli import main as seglab_main
 from seglab.corruptions import corrupt
 from seglab.disturbed import breaking_points, cost, disturb
 from seglab.handlers import EXAMPLES, PAINTED, Handlers, speaking
-from seglab.images import ImageError
+from seglab.images import ImageError, Picture, _picture
 from seglab.inference import Predictor
 from seglab.previews import Screen, screen_size
 from seglab.series import ORDERS, pair_up, series_table
@@ -659,19 +659,58 @@ def model_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_app_mask_equals_command_line_mask(model_file: Path, tmp_path: Path) -> None:
+def test_app_mask_equals_command_line_mask(model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
+    monkeypatch.setattr(_picture, "LARGE", 200 * 300)  # from here on photos are decoded in part
     files = [
         save(tmp_path / f"p{i}.png", rng.integers(0, 256, (*size, 3), np.uint8))
         for i, size in enumerate([(32, 32), (50, 81), (120, 40)])
     ]
+    files.append(save(tmp_path / "photo.jpg", rng.integers(0, 256, (201, 301, 3), np.uint8)))
+    assert Picture(files[-1]).within(32) is not None
     assert seglab_main(["predict", "--model", str(model_file), "--out", str(tmp_path / "out"), *map(str, files)]) == 0
     handlers = Handlers(serving.load_models([model_file]))
     for file in files:
         packed = handlers.pack(compared(handlers, file, None, ["tiny"])[0]).value["path"]
         with zipfile.ZipFile(packed) as archive:
             (name,) = [one for one in archive.namelist() if one.endswith("mask.png")]
-            assert archive.read(name) == (tmp_path / "out" / file.name).read_bytes()
+            assert archive.read(name) == (tmp_path / "out" / f"{file.stem}.png").read_bytes()
+    packed = handlers.series(files, ["tiny"], 0.5, ORDERS[0])[2].value["path"]
+    with zipfile.ZipFile(packed) as archive:
+        for file in files:
+            assert archive.read(f"model1/{file.stem}.png") == (tmp_path / "out" / f"{file.stem}.png").read_bytes()
+
+
+def test_all_models_get_the_photo_as_the_chosen_ones_did(
+    handlers: Handlers, predictors: dict[str, Predictor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_picture, "LARGE", 200 * 300)
+    file = save(tmp_path / "photo.jpg", np.random.default_rng(0).integers(0, 256, (201, 301, 3), np.uint8))
+    predictors["skin-twin"] = Predictor(Colour(0), size=64)
+    predictors["skin-plain"] = Predictor(Colour(0), size=64)
+    shown = compared(handlers, file, None, ["skin-plain"])[0]
+    seen = []
+    forward = Predictor.forward
+    monkeypatch.setattr(Predictor, "forward", lambda self, batch: seen.append(batch) or forward(self, batch))
+    compare(file, {"skin-plain": predictors["skin-plain"]})
+    handlers.every_model(shown)
+    assert any(torch.equal(one, seen[0]) for one in seen[1:] if one.shape == seen[0].shape)
+    compare(shown.comparison.image, {"skin-plain": predictors["skin-plain"]})
+    assert not torch.equal(seen[-1], seen[0])  # every pixel gives a slightly other picture
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_large_photo_is_checked_at_upload_to_its_end(
+    handlers: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: bool
+) -> None:
+    monkeypatch.setattr(_picture, "LARGE", 1000 * 1500)
+    file = save(tmp_path / "photo.jpg", np.random.default_rng(0).integers(0, 256, (1000, 1500, 3), np.uint8))
+    if not cut:
+        assert handlers.check_picture(file)[-1] == "Picture ready: 1500 × 1000 pixels. Press Compare."
+        return
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        handlers.check_picture(file)
 
 
 def test_own_models_get_short_unique_names(model_file: Path) -> None:

@@ -8,8 +8,14 @@ import torch
 from PIL import Image, ImageFile
 
 from seglab.commands._engine import readable
+from seglab.data import Joined, Pair, PairedFolder, _seen
+from seglab.data._folds import Chosen
+from seglab.evaluation import evaluate
 from seglab.images import ImageError, Picture, _picture, fitted, read_image
 from seglab.inference import Predictor, letterbox
+from seglab.metrics import counts
+from seglab.records import Noted
+from seglab.robustness import robustness
 
 SIDE = 64
 DAMAGED = "The picture file is damaged or cut short. Copy it again and retry."
@@ -19,6 +25,7 @@ SIZES = [(1000, 700), (1001, 703), (1007, 699), (1713, 431), (431, 1717)]  # wid
 @pytest.fixture(autouse=True)
 def _large_is_small(monkeypatch):
     monkeypatch.setattr(_picture, "LARGE", 20_000)
+    monkeypatch.setattr(_seen, "LARGE", 20_000)
 
 
 def scene(width: int, height: int) -> Image.Image:
@@ -192,3 +199,59 @@ def test_engines_are_compared_on_the_photos_that_can_be_read(tmp_path):
         (tmp_path / f"{name}.jpg").write_bytes(data)
     seen = list(readable(sorted(tmp_path.iterdir()), SIDE))
     assert [letterbox(one, SIDE)[0].shape for one in seen] == [(SIDE, SIDE, 3)] * 2
+
+
+# --- the data
+
+
+class Sharp(torch.nn.Module):
+    """Object where the picture is above its mean: half a grey level decides about many pixels."""
+
+    num_classes = 1
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return (batch[:, :1] - batch[:, :1].mean()) * 1000
+
+
+@pytest.fixture
+def photos(tmp_path) -> PairedFolder:
+    pairs = []
+    for number, size in enumerate(SIZES[:3]):
+        image, mask = tmp_path / f"{number}.jpg", tmp_path / f"{number}.png"
+        image.write_bytes(jpeg(scene(*size)))
+        Image.new("L", size, 255).save(mask)
+        pairs.append(Pair(image.stem, image, mask, image.stem))
+    return PairedFolder(tuple(pairs))
+
+
+def test_photos_of_a_dataset_are_scored_as_predict_answers_them(photos):
+    predictor = Predictor(Sharp(), size=SIDE)
+    masks = [torch.from_numpy(predictor(pair.image).mask)[None] for pair in photos.pairs]
+    want = torch.cat([counts(mask, torch.ones_like(mask), 1) for mask in masks])
+    full = [predictor(read_image(pair.image)).mask for pair in photos.pairs]
+    assert any((one != mask[0].numpy()).any() for one, mask in zip(full, masks, strict=True))
+    joined, chosen = Joined((photos,), ("a",)), Chosen((photos,), ((0, 0), (0, 1), (0, 2)))
+    for data in (photos, joined, chosen, Noted(joined)):
+        assert torch.equal(evaluate(predictor, data, boundary=False, probabilities=False).counts, want), type(data)
+    swept = robustness({"one": predictor}, photos, corruptions=["noise"], severities={"noise": [1]})
+    assert torch.equal(swept.sweep("noise").counts[0, 0], want)
+
+
+def test_only_files_that_are_read_as_they_are_stand_for_their_pixels(photos):
+    class Unknown:
+        classes = photos.classes
+
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int):
+            return photos[index]
+
+    other = PairedFolder(photos.pairs, read_image=lambda path: 255 - read_image(path))
+    image = photos[0].image.permute(1, 2, 0).numpy()
+    assert isinstance(_seen.seen(photos, 0, image), Picture)
+    assert _seen.seen(photos, 0, image[:10, :10].copy()).shape == (10, 10, 3)  # small: as it is
+    for data in (other, Unknown(), Joined((other,), ("a",))):
+        assert _seen.seen(data, 0, image) is image
+    photos.pairs[0].image.write_bytes((photos.pairs[0].mask).read_bytes())  # no JPEG: decoded already
+    assert _seen.seen(photos, 0, image) is image

@@ -50,7 +50,7 @@ def readable(paths: Iterable[Path], size: int) -> Iterable[Any]:
     for path in paths:
         try:
             picture = Picture(path)
-            picture.within(size)  # decodes a large photo, which may be damaged
+            picture.decode(size)  # it may be damaged
         except ImageError:
             continue
         yield picture

@@ -15,6 +15,7 @@ import torch
 
 from seglab import metrics
 from seglab.data import Dataset, picture_digest
+from seglab.data._seen import seen
 from seglab.evaluation import _text
 from seglab.evaluation._figure import class_bars
 from seglab.evaluation._intervals import intervals
@@ -257,10 +258,9 @@ def evaluate(  # noqa: PLR0913 - every option by its name
         sample = data[index]
         image = np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy())
         fitted += picture_digest(sample.image) in trained_on
-        if corruption is not None:
-            image = corruption(image, index)
+        given = seen(data, index, image) if corruption is None else corruption(image, index)
         names.append(sample.name)
-        rows.append(measure(predictor(image), sample.mask, predictor.num_classes, **asked))
+        rows.append(measure(predictor(given), sample.mask, predictor.num_classes, **asked))
         if on_image is not None:
             on_image(index + 1)
     far, mean, near = torch.tensor([row.boundary for row in rows], dtype=torch.float64).unbind(dim=1)

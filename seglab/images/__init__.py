@@ -30,10 +30,11 @@ from seglab.images._decode import (
     naming,
 )
 from seglab.images._flat import mask_png
-from seglab.images._picture import Picture, fitted
+from seglab.images._picture import LARGE, Picture, fitted
 from seglab.images._values import classes, distinct, plane, require_size
 
 __all__ = [
+    "LARGE",
     "MAX_BYTES",
     "MAX_PIXELS",
     "ImageError",

@@ -76,7 +76,7 @@ class Picture:
         self._source = source if isinstance(source, str | Path) else None  # for messages
         self._data: bytes | None = None  # of a large photo
         self._pixels: NDArray[np.uint8] | None = None
-        self._small: tuple[int, NDArray[np.uint8]] | None = None  # the last one, after its side
+        self._small: dict[int, NDArray[np.uint8]] = {}  # by side
         with naming(self._source):
             if not isinstance(source, str | Path | bytes):
                 self._keep(load(source, self._rules)[0])
@@ -121,13 +121,22 @@ class Picture:
         Raises:
             ImageError: If the photo is damaged or cut short.
         """
-        if self._small is None or self._small[0] != side:
+        if side not in self._small:
             part = self._data and next((one for one in PARTS if max(self.shape) >= one * SPARE * side), None)
             if not part:
                 return None
             with naming(self._source), damage(self._rules.what):
-                self._small = side, self._reduced(part, side)
-        return self._small[1]
+                self._small[side] = self._reduced(part, side)
+        return self._small[side]
+
+    def decode(self, side: int) -> None:
+        """Decode now what a square of that side needs: `within`, or `pixels` where that gives nothing.
+
+        Raises:
+            ImageError: As `within`.
+        """
+        if self.within(side) is None:
+            self.pixels  # noqa: B018 - decodes
 
     def _reduced(self, part: int, side: int) -> NDArray[np.uint8]:
         """`within`, from the photo at one `part`th of its size."""

@@ -10,6 +10,8 @@ from seglab import metrics
 from seglab.contract import require_name
 from seglab.corruptions import corrupt, find_corruption, list_corruptions
 from seglab.data import Dataset, picture_digest
+from seglab.data._seen import seen
+from seglab.images import Picture
 from seglab.inference import Predictor
 from seglab.robustness._result import Robustness, Sweep
 
@@ -63,7 +65,7 @@ def robustness(
         sides.append(min(image.shape[:2]))
         for name in predictors:
             fitted[name] += picture_digest(sample.image) in known[name]
-        clean = _count(predictors, image, sample.mask)
+        clean = _count(predictors, seen(data, index, image), sample.mask)
         for name, axis in axes.items():
             rows = []
             for level in axis:
@@ -113,7 +115,7 @@ def _require(predictors: Mapping[str, Predictor], data: Dataset) -> None:
             raise ValueError(f"the data set must have the {classes} classes of {name}; got {got}.")
 
 
-def _count(predictors: Mapping[str, Predictor], image: NDArray[np.uint8], mask: torch.Tensor) -> torch.Tensor:
+def _count(predictors: Mapping[str, Predictor], image: NDArray[np.uint8] | Picture, mask: torch.Tensor) -> torch.Tensor:
     """Counts of every model on one picture, (M, K, K)."""
     tables = []
     for predictor in predictors.values():
