@@ -41,30 +41,38 @@ def draw(seed: int, epoch: int, index: int, *, rotation: float = 180.0, strength
     angle = rng.uniform(-math.radians(rotation), math.radians(rotation))
     flip = (-1.0, 1.0)[rng.integers(2)]
     flop = (-1.0, 1.0)[rng.integers(2)] if rotation < 180 else 1.0
-    zoom = math.exp(rng.uniform(math.log(0.75), math.log(1.35)) * strength)
-    ratio = math.exp(rng.uniform(math.log(0.8), math.log(1.25)) / 2 * strength)
-    shear = rng.uniform(-0.1, 0.1) * strength
-    shift = rng.uniform(-0.1, 0.1, 2) * strength
+    first, second, *rest = rng.random(9).tolist()  # one call for what would be nine of `uniform`, same numbers
+    zoom = math.exp(_between(math.log(0.75), math.log(1.35), first) * strength)
+    ratio = math.exp(_between(math.log(0.8), math.log(1.25), second) / 2 * strength)
+    shear, across, down = (_between(-0.1, 0.1, share) * strength for share in rest[:3])
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     squeeze = np.array([[flip * ratio / zoom, shear], [0.0, flop / (ratio * zoom)]])
-    matrix = np.concatenate([turn @ squeeze, shift[:, None]], axis=1)
+    matrix = np.concatenate([turn @ squeeze, [[across], [down]]], axis=1)
     return Parameters(
         matrix=matrix,
-        colour=_draw_colour(rng, strength),
+        colour=_colour(rest[3:], strength),
         blur=float(rng.uniform(0.001, 0.006)) * strength if rng.random() < 0.2 else 0.0,
         noise=float(rng.uniform(0.005, 0.04)) * strength if rng.random() < 0.2 else 0.0,
         noise_seed=int(rng.integers(2**31)),
     )
 
 
-def _draw_colour(rng: np.random.Generator, strength: float) -> np.ndarray:
+def _between(low: float, high: float, share: float) -> float:
+    """The place between two numbers, computed as NumPy's `uniform` does."""
+    return low + (high - low) * share
+
+
+def _colour(shares: list[float], strength: float) -> np.ndarray:
     """Brightness, contrast, saturation and warmth as one (3, 4) matrix on [0, 1]."""
-    brightness = rng.uniform(-0.1, 0.1) * strength
-    contrast = math.exp(rng.uniform(math.log(0.75), math.log(1.33)) * strength)
-    saturation = 1 + rng.uniform(-0.4, 0.4) * strength
-    warmth = rng.uniform(-0.06, 0.06) * strength
-    mix = np.full((3, 4), (1 - saturation) / 3)
-    mix[[0, 1, 2], [0, 1, 2]] += saturation
-    mix *= np.array([[(1 + warmth) * contrast], [contrast], [(1 - warmth) * contrast]])
-    mix[:, 3] = 0.5 - contrast * 0.5 + brightness  # contrast pivots about mid-grey
-    return mix.astype(np.float32)
+    brightness = _between(-0.1, 0.1, shares[0]) * strength
+    contrast = math.exp(_between(math.log(0.75), math.log(1.33), shares[1]) * strength)
+    saturation = 1 + _between(-0.4, 0.4, shares[2]) * strength
+    warmth = _between(-0.06, 0.06, shares[3]) * strength
+    grey = (1 - saturation) / 3
+    offset = 0.5 - contrast * 0.5 + brightness  # contrast pivots about mid-grey
+    rows = []
+    for channel, factor in enumerate((1 + warmth, 1.0, 1 - warmth)):
+        mix = [grey, grey, grey]
+        mix[channel] += saturation
+        rows.append([share * factor * contrast for share in mix] + [offset])
+    return np.array(rows, np.float32)
