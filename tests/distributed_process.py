@@ -1,10 +1,12 @@
 """What each of two processes does: `torchrun --nproc-per-node 2 tests/distributed_process.py FOLDER [command ...]`.
 
-Without a command it leaves in FOLDER the runs of `JOBS`, and what its own rank computed as RANK.pt. With one it runs
-the command line, where process 1 fails in the second epoch.
+Without a command it leaves in FOLDER the runs of `JOBS`, and what its own rank computed as RANK.pt. The command
+`gradients` leaves the errors of every model's gradients there. Any other runs the command line, where process 1 fails
+in the second epoch.
 """
 
 import contextlib
+import copy
 import os
 import sys
 from collections.abc import Callable
@@ -20,7 +22,10 @@ from training_process import StopError, hurry
 from seglab import cli, distributed, norms, training
 from seglab.config import TrainConfig
 from seglab.losses import build_loss
-from seglab.models import Segmenter
+from seglab.models import Segmenter, build_model, list_models
+
+sys.path.append(str(Path(__file__).parent / "models"))
+from sizes import SMALL  # noqa: E402
 
 QUICK = {"size": 32, "lr": 0.1, "amp": False, "device": "cpu", "workers": 1, "schedule": "cosine", "batch_size": 4}
 JOBS = {  # the last batch of eleven pictures has three, the last validation batch one
@@ -131,6 +136,29 @@ def everything(folder: Path) -> None:
     run("own", folder / "stopped")
 
 
+def gradients(name: str) -> tuple[float, float]:
+    """Largest error of any gradient or statistic of a model of that name, and the largest gradient, in float64."""
+    torch.manual_seed(0)
+    model = build_model(name, 1, **SMALL.get(name, {})).double().train()
+    for layer in model.modules():
+        if type(layer).__name__ in ("Dropout", "Dropout2d", "DropPath", "StochasticDepth"):
+            layer.p = layer.drop_prob = 0.0
+    alone = copy.deepcopy(model)
+    images, target = torch.rand(3, 3, 64, 64).double(), (torch.rand(3, 64, 64) > 0.5).long()
+    loss, own = build_loss("dice", reduce="batch"), list(distributed.mine((0, 1, 2)))
+    training._total_loss(loss, alone(images), target).backward()
+    net = distributed.wrapped(model)
+    with norms.together(True, 3):
+        outputs = net(images[own])
+    value = training._total_loss(loss, training._pooled(outputs, 3), distributed.pooled(target[own], 3))
+    (value * distributed.world()).backward()
+    pairs = list(zip(alone.parameters(), model.parameters(), strict=True))
+    assert all((a.grad is None) == (b.grad is None) for a, b in pairs)
+    slopes = [(a.grad, b.grad) for a, b in pairs if a.grad is not None]
+    both = slopes + list(zip(alone.buffers(), model.buffers(), strict=True))
+    return max(float((a - b).abs().max()) for a, b in both), max(float(a.abs().max()) for a, _ in slopes)
+
+
 def fail_in_second_epoch() -> None:
     """Let this process meet an error that the others do not."""
     step = training._step
@@ -146,8 +174,13 @@ def fail_in_second_epoch() -> None:
 if __name__ == "__main__":
     hurry()
     (Path(sys.argv[1]) / f"{distributed.rank()}.pid").write_text(str(os.getpid()))
-    if sys.argv[2:]:
+    if sys.argv[2:] == ["gradients"]:
+        with distributed.joined("cpu"):
+            found = {name: gradients(name) for name in list_models()}
+            torch.save(found, Path(sys.argv[1]) / f"{distributed.rank()}.pt")
+    elif sys.argv[2:]:
         if distributed.rank() == 1:
             fail_in_second_epoch()
         sys.exit(cli.main(sys.argv[2:]))
-    everything(Path(sys.argv[1]))
+    else:
+        everything(Path(sys.argv[1]))

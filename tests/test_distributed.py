@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from seglab import cli, distributed, history, norms, training
 from seglab.checkpoint import load_state
 from seglab.inference import Predictor
+from seglab.models import list_models
 from seglab.runs import require_same
 
 HERE = Path(__file__).parent
@@ -31,9 +32,14 @@ def launch(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str
     """Two processes on this machine, one thread each."""
     paths = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     surroundings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    return subprocess.run(
-        [*TORCHRUN, *words], capture_output=True, text=True, check=False, env=surroundings, timeout=timeout
-    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*TORCHRUN, *words], stdout=pipe, stderr=pipe, text=True, env=surroundings) as started:
+        try:
+            out, err = started.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            started.terminate()  # torchrun ends its processes, which a kill would leave
+            raise
+    return subprocess.CompletedProcess(words, started.returncode, out, err)
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -159,6 +165,17 @@ def test_run_from_before_there_were_several_processes_goes_on(one):
     require_same(old, facts, one)
     with pytest.raises(ValueError, match="processes must be 1 as in the run"):
         require_same(old, facts | {"processes": 2}, one)
+
+
+@pytest.mark.long
+def test_gradients_of_two_processes_are_those_of_one_for_every_model(tmp_path):
+    done = launch(str(HERE / "distributed_process.py"), str(tmp_path), "gradients")
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert sorted(found) == list_models()
+        for name, (error, scale) in found.items():
+            assert error < 1e-7 * scale, name  # float64; a layer norm of nearly equal values is the worst
 
 
 # --- the parts
