@@ -47,8 +47,7 @@ def apply_batch(
         got = f"{tuple(images.shape)} and {tuple(masks.shape)}"
         raise ValueError(f"images must be ({count}, S, S, 3) with masks ({count}, S, S), S at least 2; got {got}.")
     device = images.device
-    theta = _tensor(np.stack([_normalised(one.matrix, side) for one in parameters]), device)
-    grid = F.affine_grid(theta, [count, 1, side, side], align_corners=True)  # (N, S, S, 2)
+    grid = _grid(np.stack([one.matrix for one in parameters]), side, device)  # (N, S, S, 2)
     colours = _warp(images.permute(0, 3, 1, 2), grid, "bilinear")  # (N, 3, S, S)
     picked = masks[:, None] if padding is None else torch.stack([masks, (padding > 0).to(masks.dtype)], dim=1)
     picked = _warp(picked, grid, "nearest").round().to(torch.uint8)  # (N, 1 or 2, S, S)
@@ -71,9 +70,16 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def _normalised(matrix: np.ndarray, side: int) -> np.ndarray:
-    """The matrix for coordinates from -1 to 1 between the centres of the outermost pixels."""
-    return np.column_stack([matrix[:, :2], matrix[:, 2] * side / ((side - 1) / 2)])
+def _grid(matrices: np.ndarray, side: int, device: torch.device) -> Tensor:
+    """Where each pixel is read, (N, S, S, 2), from -1 to 1 between the centres of the outermost pixels.
+
+    Not with `affine_grid`, whose matrix product a GPU may compute with 11 bits, a quarter of a pixel of 1024.
+    """
+    half = (side - 1) / 2
+    place = torch.arange(side, device=device) - half
+    matrices[:, :, 2] *= side
+    table = _tensor(matrices / half, device)[..., None, None]  # (N, 2, 3, 1, 1)
+    return (table[:, :, 0] * place + table[:, :, 1] * place[:, None] + table[:, :, 2]).movedim(1, 3)
 
 
 def _warp(tensor: Tensor, grid: Tensor, mode: str) -> Tensor:
