@@ -59,7 +59,8 @@ class Training:
         with (folder / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "seglab.pupil", str(folder)], stdin=subprocess.PIPE, stderr=log,
-                stdout=subprocess.DEVNULL, cwd=folder, env={**os.environ, "PYTHONPATH": paths},
+                stdout=subprocess.DEVNULL, cwd=folder,
+                env={**os.environ, "PYTHONPATH": paths, "SEGLAB_CACHE": "off"},  # uploads are gone after an hour
                 start_new_session=True,  # Ctrl-C is the server's, which then clears away
             )  # fmt: skip
 

@@ -172,7 +172,7 @@ def store(entry: Path, decoded: Decoded) -> Decoded:
         _tidy(place)
         needed = decoded.images.nbytes + decoded.masks.nbytes
         if shutil.disk_usage(place).free < needed + RESERVE:
-            raise OSError(f"{needed / 2**20:.0f} MB, and {RESERVE / 2**20:.0f} MB to stay free, are not there")
+            raise OSError(f"less than {RESERVE / 2**20:.0f} MB would stay free")
         building = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", suffix=".part", dir=place))
         try:
             _write(building, decoded)
@@ -185,7 +185,7 @@ def store(entry: Path, decoded: Decoded) -> Decoded:
     except OSError as error:
         reason = error.strerror or str(error)
         remedy = "Training goes on from memory; SEGLAB_CACHE names another folder, and SEGLAB_CACHE=off none."
-        warnings.warn(f"decoded pictures could not be kept in {place}: {reason}. {remedy}", stacklevel=3)
+        warnings.warn(f"decoded pictures could not be kept in {place}: {reason}. {remedy}", stacklevel=2)
         return decoded
     return load(entry) or decoded
 

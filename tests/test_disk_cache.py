@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import time
 import warnings
@@ -17,6 +18,7 @@ from PIL import Image
 
 from seglab import disk_cache
 from seglab.batches import Cache
+from seglab.classroom import Training
 from seglab.config import TrainConfig
 from seglab.contract import Sample
 from seglab.data import Joined, PairedFolder, Splits, load_dataset
@@ -25,6 +27,7 @@ from seglab.data._layout import BinaryMask
 from seglab.data.coco import CocoFolder
 from seglab.data.labelme import load as load_labelme
 from seglab.losses import build_loss
+from seglab.orders import Order
 from seglab.training import train
 
 SIZE = 32
@@ -292,12 +295,15 @@ def test_a_damaged_entry_is_noticed_and_made_again(place, data, reads, monkeypat
 def test_a_full_disk_costs_one_warning_and_nothing_else(place, data, monkeypatch):
     plain = without(data, monkeypatch)
     monkeypatch.setattr(disk_cache, "RESERVE", 2**60)
-    with pytest.warns(
-        UserWarning, match=r"decoded pictures could not be kept in .*: 0 MB, and \d+ MB to stay free"
-    ) as told:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
         cache = Cache(data, SIZE)
-    assert len(told) == 1
-    assert "SEGLAB_CACHE=off" in str(told[0].message)
+        Cache(data, SIZE * 2)  # as the validation set of the same training
+    message = (
+        rf"decoded pictures could not be kept in {place}: less than \d+ MB would stay free\. .*SEGLAB_CACHE=off none\."
+    )
+    assert [bool(re.fullmatch(message, str(one.message))) for one in told] == [True]
+    assert Path(told[0].filename).parent.name == "seglab"  # what the command line prints
     assert same(plain, cache)
     assert entries(place) == []
 
@@ -435,3 +441,10 @@ def test_splits_of_one_dataset_do_not_share_an_entry(place, root):
         names = [Cache(part, SIZE).names for part in splits]
     assert len(entries(place)) == 3
     assert names == [Cache(part, SIZE).names for part in splits]
+
+
+def test_what_visitors_upload_to_the_app_is_not_kept(tmp_path, monkeypatch):
+    seen: list[dict[str, str]] = []
+    monkeypatch.setattr("seglab.classroom.subprocess.Popen", lambda *_, env, **__: seen.append(env))
+    Training(tmp_path, Order(data="skin"))
+    assert seen[0]["SEGLAB_CACHE"] == "off"
