@@ -15,8 +15,8 @@ The result is that of one process, up to rounding, because
 Two things are not the same. Without `sync_bn` (the default, as elsewhere) batch norm normalises each process's own
 part, and keeps the first process's running statistics. And dropout is drawn in each process by itself.
 
-Each process keeps all pictures at the training size. The tests share a training between two processes on the CPU; on
-several GPUs it has not been tried.
+Each process reads all pictures and keeps them as one would. The tests share a training between two processes on the
+CPU; on several GPUs it has not been tried.
 """
 
 import hashlib
