@@ -378,7 +378,7 @@ def test_of_two_that_store_at_once_either_stays(place, data, monkeypatch):
 def build(root: Path, start: multiprocessing.Barrier, queue: multiprocessing.Queue) -> None:
     disk_cache.SMALL = 0
     data = load_dataset("folder", root, shares=(1.0, 0.0, 0.0)).train
-    start.wait(60)
+    start.wait(120)
     cache = Cache(data, SIZE)
     queue.put((cache.images.tobytes(), cache.masks.tobytes(), cache.names))
 
@@ -387,13 +387,12 @@ def test_processes_that_build_at_once_all_get_the_pictures(place, data, root, mo
     plain = without(data, monkeypatch)
     context = multiprocessing.get_context("spawn")
     start, queue = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=build, args=(root, start, queue)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for _ in processes:
-        assert queue.get(timeout=120) == (plain.images.tobytes(), plain.masks.tobytes(), plain.names)
-    for process in processes:
-        process.join()
+    process = context.Process(target=build, args=(root, start, queue))
+    process.start()
+    start.wait(120)
+    assert same(plain, Cache(data, SIZE))
+    assert queue.get(timeout=120) == (plain.images.tobytes(), plain.masks.tobytes(), plain.names)
+    process.join()
     assert len(entries(place)) == 1
 
 
