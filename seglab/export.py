@@ -179,7 +179,9 @@ def _graph(model: nn.Module, size: int, stride: int, free: tuple[str, ...]) -> b
             external_data=False, verbose=False, optimize=True,
         )  # fmt: skip
     assert program is not None  # with dynamo=True it is there
-    return serialised(program.model_proto)
+    proto = program.model_proto
+    _reduce_in_place(proto.graph)
+    return serialised(proto)
 
 
 def serialised(proto: Any) -> bytes:
@@ -187,6 +189,42 @@ def serialised(proto: Any) -> bytes:
     _forget(proto)
     graph: bytes = proto.SerializeToString(deterministic=True)
     return graph
+
+
+def _reduce_in_place(graph: Any) -> None:
+    """Take means and maxima over axes of a tensor itself, not of a copy in another order, which costs a pass.
+
+    A model moves axes to say in which order it reads; PyTorch moves no byte for that, an ONNX runtime does.
+    """
+    onnx = require_onnx()
+    if any(one.HasField("g") for node in graph.node for one in node.attribute):
+        return  # a graph inside may use what this one holds
+    values, replaced = {one.name: one for one in graph.initializer}, set()
+    for turn in [node for node in graph.node if node.op_type == "Transpose"]:
+        order = next((list(one.ints) for one in turn.attribute if one.name == "perm"), [])
+        users = [node for node in graph.node if turn.output[0] in node.input]
+        axes = [_axes(node, values, order) for node in users]
+        if not users or not all(axes) or turn.output[0] in {one.name for one in graph.output}:
+            continue
+        for number, (node, moved) in enumerate(zip(users, axes, strict=True)):
+            name = f"{turn.output[0]}_axes_{number}"
+            graph.initializer.append(onnx.numpy_helper.from_array(np.array(moved, np.int64), name))
+            replaced.add(node.input[1])
+            node.input[0], node.input[1] = turn.input[0], name
+        graph.node.remove(turn)
+    for name in replaced - {name for node in graph.node for name in node.input}:
+        graph.initializer.remove(values[name])
+
+
+def _axes(node: Any, values: dict[str, Any], order: list[int]) -> list[int]:
+    """The axes that a reduction takes, counted before they were moved; none if the answer would be another."""
+    onnx = require_onnx()
+    drops = any(one.name == "keepdims" and one.i == 0 for one in node.attribute)
+    if not node.op_type.startswith("Reduce") or not drops or len(node.input) < 2 or node.input[1] not in values:
+        return []
+    taken = {int(axis) % len(order) for axis in onnx.numpy_helper.to_array(values[node.input[1]]).ravel() if order}
+    left = [order[axis] for axis in range(len(order)) if axis not in taken]
+    return sorted(order[axis] for axis in taken) if left == sorted(left) else []
 
 
 @contextmanager

@@ -47,8 +47,7 @@ WAYS = (  # in the order they are tried, the fastest first
     Way("all convolutions but the first and the last, ranges without outliers", 99.99, ends_in_float=True),
 )
 CONVOLUTIONS = ["Conv", "ConvTranspose"]
-# What lies between convolutions, so that numbers stay in int8 on their way. Not what computes gates: a mean or a
-# sigmoid in 8 bits is coarse, runtimes round it differently, and it takes no time.
+# What lies between convolutions, so that numbers stay in int8 on their way.
 BETWEEN = ["Relu", "Clip", "MaxPool", "AveragePool", "Concat", "Resize", "Add"]
 
 
@@ -81,9 +80,10 @@ def to_int8(
         q = round(x / scale) + zero,    scale = (highest - lowest) / 255
 
     Weights get one scale for each output channel and 8 bits with a sign, activations one scale for each tensor, from
-    the pictures, and 8 bits without; logits are added up in float. The file is otherwise that of `to_onnx`: same
-    input, output, free dimensions, description and hashes, and `Predictor.load` reads it. Its title ends in int8, and
-    its card says how it was made (`int8`); scores of the float model are left out of it.
+    the pictures, and 8 bits without. Logits are added up in float, and attention gates stay in float. The file is
+    otherwise that of `to_onnx`: same input, output, free dimensions, description and hashes, and `Predictor.load`
+    reads it. Its title ends in int8, and its card says how it was made (`int8`); scores of the float model are left
+    out of it.
 
     The WAYS are tried in turn, and the first whose answers pass is written. With masks, the mean Dice per image may
     fall by MAX_DROP. Without masks nobody can say whether a changed pixel was right before, so each counts as wrong:
@@ -214,7 +214,8 @@ def _in_int8(before: Predictor, squares: list[NDArray[Any]], way: Way, folder: P
             proto, folder / "int8.onnx", _Reader(squares), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
             calibrate_method=method, op_types_to_quantize=[*CONVOLUTIONS, *BETWEEN],
-            nodes_to_exclude=_ends(proto) if way.ends_in_float else [], extra_options=more | {"CalibStridedMinMax": 1},
+            nodes_to_exclude=_gates(proto) + (_ends(proto) if way.ends_in_float else []),
+            extra_options=more | {"CalibStridedMinMax": 1},
         )  # fmt: skip
     result = onnx.load(folder / "int8.onnx")
     _keep_logits_in_float(result.graph)
@@ -232,6 +233,20 @@ def _ends(proto: Any) -> list[str]:
     """Names of the first and the last convolution."""
     names = [node.name for node in proto.graph.node if node.op_type in CONVOLUTIONS]
     return [*names[:1], *names[-1:]]
+
+
+def _gates(proto: Any) -> list[str]:
+    """Names of the convolutions whose sums become a gate, and of what puts together their input.
+
+    A gate is one number for many channels: in 8 bits it is coarse, runtimes do not round it alike, and it saves no
+    time, because such a convolution has few channels.
+    """
+    nodes = proto.graph.node
+    opened = {name for node in nodes if node.op_type == "Sigmoid" for name in node.input}
+    gates = [node for node in nodes if node.op_type == "Conv" and node.output[0] in opened]
+    sources = {node.input[0] for node in gates}
+    joined = [node for node in nodes if node.op_type == "Concat" and node.output[0] in sources]
+    return [node.name for node in (*gates, *joined)]
 
 
 def _keep_logits_in_float(graph: Any) -> None:

@@ -55,6 +55,15 @@ class WrongElsewhere(Tiny):
         return super().forward(x) + ((x.shape[2] - 32) * 0.1 if torch.compiler.is_exporting() else 0)
 
 
+class Moving(Tiny):
+    """Reads in other orders: a maximum over channels, a mean over pixels, and one whose axes come out exchanged."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x.movedim(1, -1)
+        best, turned = pixels.amax(dim=-1)[:, None], x.transpose(2, 3).mean(dim=1)[:, None]
+        return super().forward(x) * best + pixels.mean(dim=(1, 2))[:, :1, None, None] + turned
+
+
 def predictor_of(net: nn.Module, **more: object) -> Predictor:
     return Predictor(Segmenter(net), **{"size": 32} | more)
 
@@ -148,6 +157,17 @@ def test_exporting_leaves_the_predictor_as_it_was(made, photo, tmp_path):
     to_onnx(predictor, tmp_path / "again.onnx")
     np.testing.assert_array_equal(predictor.probs(photo), before)
     assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()  # the same model, the same file
+
+
+def test_means_and_maxima_are_taken_without_a_copy_in_another_order(tmp_path):
+    predictor = predictor_of(Moving())
+    to_onnx(predictor, tmp_path / "a.onnx")
+    nodes = [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
+    assert nodes.count("Transpose") == 1  # the one that a mean cannot do without
+    assert sum(name.startswith("Reduce") for name in nodes) == 3
+    pictures = torch.rand(2, 3, 32, 32)
+    got = Predictor.load(tmp_path / "a.onnx").model(pictures)
+    torch.testing.assert_close(got, predictor.model(pictures), atol=1e-5, rtol=0)
 
 
 def test_several_classes_and_a_size_off_the_stride_fix_the_size(photo, tmp_path):

@@ -192,6 +192,19 @@ def test_ways_are_tried_in_turn_and_the_last_leaves_both_ends_in_float(
     assert capfd.readouterr() == ("", "")
 
 
+def test_convolutions_that_make_gates_stay_in_float() -> None:
+    nodes = [
+        onnx.helper.make_node("Concat", ["a", "b"], ["both"], name="joined", axis=1),
+        onnx.helper.make_node("Conv", ["both", "w"], ["sums"], name="gate"),
+        onnx.helper.make_node("Sigmoid", ["sums"], ["opened"], name="sigmoid"),
+        onnx.helper.make_node("Concat", ["a", "c"], ["skip"], name="other", axis=1),
+        onnx.helper.make_node("Conv", ["skip", "w"], ["logits"], name="plain"),
+    ]
+    proto = onnx.helper.make_model(onnx.helper.make_graph(nodes, "graph", [], []))
+    assert quantised._gates(proto) == ["gate", "joined"]
+    assert quantised._ends(proto) == ["gate", "plain"]
+
+
 @pytest.mark.usefixtures("quick")
 def test_without_masks_the_share_of_changed_pixels_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.onnx"
