@@ -5,15 +5,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
 from seglab import engines
-from seglab.benchmarks._paired import Row, paired
+from seglab.benchmarks._paired import Ratio, Row, paired
+from seglab.data import Splits, load_dataset
 from seglab.inference import Predictor
 from seglab.models import build_model
+from seglab.quantised import to_int8
 from seglab.serving import find_models
 from seglab.tiles import blended
 
@@ -21,6 +25,8 @@ __all__ = ["rows"]
 
 GOALS = {"folded": 1.2, "bf16": 1.8, "openvino": 1.5, "openvino-bf16": 2.9}
 EAGER = "PyTorch float32 as it comes, no_grad"
+INT8_GOALS = {EAGER: 4.3, "ONNX Runtime, the same file": 1.0}
+SETS = {"skin": "isic2018_task1", "steel": "sd_saliency_900"}
 CHILD = """
 import torch, time
 from seglab.models import build_model
@@ -38,10 +44,12 @@ print(sorted(times)[len(times) // 2])
 
 
 def rows(*, quick: bool) -> Iterator[Row]:
-    """Engines on every shipped model, the share of the processor's peak, oversubscribed cores, large pictures."""
+    """Engines on every shipped model, int8, the share of the processor's peak, oversubscribed cores, large pictures."""
     models = find_models()[: 1 if quick else None]
     for engine, goal in GOALS.items():
         yield from _engine(engine, goal, [Predictor.load(path) for path in models], 3 if quick else 15)
+    # Writing a file takes a quarter of a minute, so one model with attention and one without.
+    yield from _int8([Predictor.load(path) for path in dict.fromkeys((models[0], models[-1]))], 3 if quick else 15)
     yield from _share_of_peak(3 if quick else 15)
     yield _oversubscribed(quick)
     yield from _large(512 if quick else 2048)
@@ -85,6 +93,43 @@ def _ask(model: nn.Module, picture: Tensor) -> Callable[[], object]:
             return model(picture)
 
     return run
+
+
+def _int8(predictors: list[Predictor], rounds: int) -> Iterator[Row]:
+    """A file in int8 on OpenVINO, the slowest ratio judged; its Dice is compared before it is written."""
+    found: dict[str, dict[str, Ratio]] = {against: {} for against in INT8_GOALS}
+    notes = []
+    with TemporaryDirectory() as folder:
+        for one in predictors:
+            try:
+                data = _splits(one)
+                made = to_int8(one, Path(folder) / "model.onnx", pictures=data.train, held_out=data.test)
+                plain = Predictor.load(made.path)
+                fast = engines.with_engine(plain, "openvino").model
+            except (ImportError, ValueError) as error:
+                notes.append(f"{one.name}: {str(error).rstrip('.')}")
+                continue
+            notes.append(f"{one.name}: Dice {made.before:.4f} in float, {made.after:.4f} in int8, n = {made.held_out}")
+            picture = engines.generated(one.size)[:1]
+            for against, slow in zip(INT8_GOALS, (eager(one.model), plain.model), strict=True):
+                found[against][one.name] = paired(_ask(slow, picture), _ask(fast, picture), rounds=rounds)
+    for against, goal in INT8_GOALS.items():
+        what, ratios = "forward, int8 in OpenVINO, shipped models", found[against]
+        if not ratios:
+            yield Row(what, against, f">= {goal:g}", "not measured", None, "; ".join(dict.fromkeys(notes)))
+            continue
+        worst = min(ratios, key=lambda name: ratios[name].median)
+        met = ratios[worst].median >= goal and len(ratios) == len(predictors)
+        yield Row(what, against, f">= {goal:g}", f"{ratios[worst]} on {worst}", met, "; ".join(notes))
+
+
+def _splits(predictor: Predictor) -> Splits:
+    """Pictures of a shipped model's kind: real ones if SEGLAB_DATA names a folder that holds them, else generated."""
+    kind = "steel" if "steel" in predictor.name else "skin"
+    real = Path(os.environ.get("SEGLAB_DATA", "/nonexistent")) / SETS[kind]
+    if real.is_dir():
+        return load_dataset("folder", real, shares=(0.8, 0.1, 0.1))
+    return load_dataset("synthetic", kind=kind, count=(32, 1, 32), size=(predictor.size, predictor.size))
 
 
 def _share_of_peak(rounds: int) -> Iterator[Row]:
@@ -164,7 +209,7 @@ def _large(side: int) -> Iterator[Row]:
             return model(whole)
 
     def tiled() -> object:
-        return blended(image, 512, predictor._whole)
+        return blended(image, 512, predictor.probs)
 
     ratio = paired(full, tiled, rounds=3)
     yield Row(f"{side} px in tiles: time", "one full forward pass", ">= 0.83", str(ratio), ratio.median >= 1 / 1.2)
@@ -184,12 +229,12 @@ model = build_model("smp_unet", 1, encoder="resnet18").eval().to(memory_format=t
 predictor = Predictor(model, size=512)
 image = np.zeros(({side}, {side}, 3), np.uint8)
 with torch.inference_mode():
-    predictor._whole(image[:512, :512])
+    predictor.probs(image[:512, :512])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if "{way}" == "full":
         model(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
     else:
-        blended(image, 512, predictor._whole)
+        blended(image, 512, predictor.probs)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
