@@ -199,16 +199,17 @@ class Comparison:
             ],
         }
 
-    def to_zip(self, path: str | Path) -> Path:
+    def to_zip(self, path: str | Path, wanted: Callable[[], bool] | None = None) -> Path:
         """Write masks, probabilities, maps and numbers to a ZIP file, whole or not at all.
 
         Masks are 0/255 PNG at the picture's own size for two classes, class indices for more. Nothing of the upload's
-        metadata is copied.
+        metadata is copied. `wanted` is asked now and then whether to go on.
 
         Raises:
+            OutdatedError: If `wanted` says no; there is no file then.
             OSError: If the file cannot be written.
         """
-        return pack(self, Path(path))
+        return pack(self, Path(path), wanted)
 
     def _outline(self, result: ModelResult) -> np.ndarray:
         masks: list[tuple[np.ndarray, explain.Colour]] = []

@@ -23,6 +23,7 @@ from seglab.disturbed import KINDS, LOSS, breaking_points, disturb, in_words, is
 from seglab.evidence import evidence
 from seglab.images import ImageError, Picture, mask_values, write_mask, write_png
 from seglab.inference import Predictor
+from seglab.packing import OutdatedError
 from seglab.series import Entry, run_series, series_table
 from seglab.shown import MAX_MODELS, Shown, every_model, plain
 from seglab.texts import ENGLISH, Texts
@@ -290,7 +291,11 @@ class Handlers:
     def pack(self, shown: Shown) -> Any:
         """The ZIP of the result on screen; nothing if another result has come meanwhile, which gets its own."""
         comparison, severities = shown.kept(self.texts), shown.severities
-        path = comparison.to_zip(serving.new_folder() / "seglab-results.zip")
+        path = serving.new_folder() / "seglab-results.zip"
+        try:
+            comparison.to_zip(path, lambda: shown.comparison is comparison)
+        except OutdatedError:  # while a threshold moves, no time is left for what nobody will get
+            return gr.skip()
         if severities:
             note_in_zip(path, comparison.image, severities)
         current = shown.comparison is comparison

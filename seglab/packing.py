@@ -1,23 +1,23 @@
 """Everything of a comparison in one ZIP file, under names that tell model and view."""
 
-import io
 import json
 import re
 import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from seglab.contract import IGNORE_INDEX
 from seglab.files import atomic
-from seglab.images import mask_png
+from seglab.images import mask_png, packed, picture_png
 
 if TYPE_CHECKING:
     from seglab.comparison import Comparison, ModelResult
 
-__all__ = ["pack"]
+__all__ = ["OutdatedError", "pack"]
 
 README = """Results of seglab, for research and teaching. Not a medical device.
 
@@ -35,17 +35,23 @@ How the files of each model begin:
 """
 
 
-def pack(comparison: "Comparison", path: Path) -> Path:
+class OutdatedError(Exception):
+    """Nobody wants the file any more."""
+
+
+def pack(comparison: "Comparison", path: Path, wanted: Callable[[], bool] | None = None) -> Path:
     """Write the ZIP file of a comparison, whole or not at all.
 
     Args:
         comparison: What to write.
         path: The ZIP file.
+        wanted: Asked before each picture whether to go on; None: always.
 
     Returns:
         `path`.
 
     Raises:
+        OutdatedError: If it is not wanted any more; there is no file then.
         OSError: If it cannot be written; an older file is then intact.
     """
     prefixes = _prefixes([result.name for result in comparison.results])
@@ -55,26 +61,26 @@ def pack(comparison: "Comparison", path: Path) -> Path:
         if comparison.truth is not None:
             archive.writestr("true_mask.png", mask_png(_truth_as_written(comparison)))
         for result, prefix in zip(comparison.results, prefixes, strict=True):
-            for name, pixels in _pictures(comparison, result).items():
-                # A mask has the bytes that `seglab predict` writes.
-                archive.writestr(f"{prefix}_{name}.png", mask_png(pixels) if name == "mask" else _png(pixels))
+            for name, content in _pictures(comparison, result):
+                if wanted is not None and not wanted():
+                    raise OutdatedError
+                archive.writestr(f"{prefix}_{name}.png", content)
     return path
 
 
-def _pictures(comparison: "Comparison", result: "ModelResult") -> dict[str, np.ndarray]:
-    """All pictures of one model by name."""
-    pictures = {
-        "mask": _as_written(result.mask, binary=len(result.probs) <= 2),
-        "probability": (result.object_probs * 255).round().astype(np.uint8),
-        "outline": comparison.view("outline", result.name),
-    }
+def _pictures(comparison: "Comparison", result: "ModelResult") -> Iterator[tuple[str, bytes]]:
+    """All pictures of one model by name, as PNG, one at a time: of large ones not many fit into memory."""
+    runs = partial(packed, flat=True)
+    yield "mask", mask_png(_as_written(result.mask, binary=len(result.probs) <= 2))  # as `seglab predict` writes it
+    yield "probability", picture_png((result.object_probs * 255).round().astype(np.uint8), runs)
+    yield "outline", picture_png(comparison.view("outline", result.name))
     if comparison.truth is not None:
-        pictures["error-map"] = comparison.view("error", result.name)
+        yield "error-map", picture_png(comparison.view("error", result.name))
     if len(comparison.results) > 1:
-        pictures["agreement"] = comparison.view("agreement", result.name)
+        yield "agreement", picture_png(comparison.view("agreement", result.name))
     for stage in result.attention:
-        pictures[f"attention-{_plain(stage)}"] = comparison.view("attention", result.name, stage=stage, opacity=1.0)
-    return pictures
+        colours = comparison.view("attention", result.name, stage=stage, opacity=1.0)
+        yield f"attention-{_plain(stage)}", picture_png(colours, runs)
 
 
 def _listing(comparison: "Comparison", prefixes: list[str]) -> str:
@@ -93,14 +99,7 @@ def _truth_as_written(comparison: "Comparison") -> np.ndarray:
 
 def _as_written(mask: np.ndarray, *, binary: bool) -> np.ndarray:
     """A mask as write_mask stores it: 0/255 for two classes, indices for more."""
-    return np.where(mask > 0, 255, 0).astype(np.uint8) if binary else mask
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    """PNG bytes without any metadata, compressed little: time matters more than size."""
-    content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(content, format="PNG", compress_level=1)
-    return content.getvalue()
+    return np.where(mask > 0, np.uint8(255), np.uint8(0)) if binary else mask
 
 
 def _prefixes(names: list[str]) -> list[str]:

@@ -149,11 +149,16 @@ def heat(values: NDArray[Any], *, image: Bytes | None = None, opacity: float = 1
         >>> heat(np.array([[0.0, 1.0]]))[0].tolist()
         [[0, 34, 77], [253, 231, 55]]
     """
-    index = np.rint(np.clip(np.nan_to_num(np.asarray(values, np.float32)), 0, 1) * 255).astype(np.uint8)
-    colours: Bytes = _cividis()[index]
+    import cv2  # a heavy module
+
+    inside = np.fmin(np.fmax(np.asarray(values, np.float32), 0), 1)  # of NaN and a number they take the number
+    index = np.rint(inside * 255).astype(np.uint8)
+    colours: Bytes = np.asarray(cv2.LUT(cv2.merge([index] * 3), _cividis()[None]))
     if image is None:
         return colours
     _require(image, index, opacity)
+    if opacity == 1:
+        return colours
     grey = image @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
     mixed: Bytes = np.rint(colours * np.float32(opacity) + grey[..., None] * np.float32(1 - opacity)).astype(np.uint8)
     return mixed

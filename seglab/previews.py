@@ -4,8 +4,6 @@ Masks, probabilities and numbers of the result stay at the picture's own size; o
 """
 
 import hashlib
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from seglab.comparison import Comparison, ModelResult
 from seglab.explain import StageAttention
+from seglab.images import packed, picture_png
 from seglab.palette import heat
 
 __all__ = ["Screen", "gate_bars", "screen_size"]
@@ -23,7 +22,6 @@ __all__ = ["Screen", "gate_bars", "screen_size"]
 Kept = Callable[[NDArray[Any], Callable[[], NDArray[Any]]], NDArray[Any]]
 
 SCREEN_SIDE = 1024  # pixels; of larger ones a threshold would be answered too late
-STRIP = 8  # rows of a preview that are packed together
 BARS = (600, 72)  # width, unless there are more channels, and height in pixels
 PAPER, RULE = (244, 244, 244), (200, 200, 200)
 
@@ -62,40 +60,18 @@ class Screen:
             >>> Screen().png(np.zeros((2, 3, 3), np.uint8))[1:4]
             b'PNG'
         """
-        height, width = picture.shape[:2]
-        filtered = np.empty((height, 1 + 3 * width), np.uint8)
-        flat = np.ascontiguousarray(picture).reshape(height, 3 * width)
-        filtered[:, 0], filtered[:, 1:4] = 1, flat[:, :3]  # filter 1: what is left of a pixel is taken off it
-        np.subtract(flat[:, 3:], flat[:, :-3], out=filtered[:, 4:])
-        strips = [filtered[top : top + STRIP].tobytes() for top in range(0, height, STRIP)]
-        checksum, packed = 1, [b"\x78\x01"]
-        for strip in strips:
-            checksum = zlib.adler32(strip, checksum)
-            digest = hashlib.blake2b(strip, digest_size=16).digest()
-            self._used[digest] = self._used.get(digest) or self._strips.get(digest) or _packed(strip)
-            packed.append(self._used[digest])
-        data = b"".join([*packed, b"\x03\0", struct.pack(">I", checksum)])  # an empty last block
-        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        parts = (_chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b""))
-        return b"".join([b"\x89PNG\r\n\x1a\n", *parts])
+        return picture_png(picture, self._once)
+
+    def _once(self, strip: bytes) -> bytes:
+        """A strip of a PNG, packed: the last one, or a new one."""
+        digest = hashlib.blake2b(strip, digest_size=16).digest()
+        self._used[digest] = self._used.get(digest) or self._strips.get(digest) or packed(strip)
+        return self._used[digest]
 
     def _kept(self, values: NDArray[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The small copy of an array: the last one, or a new one."""
         _, copy = self._next[id(values)] = self._last.get(id(values)) or (values, make())
         return copy
-
-
-def _packed(strip: bytes) -> bytes:
-    """Blocks of DEFLATE that another may follow; of photos only Huffman's codes save much, and they are quick."""
-    packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
-    return packer.compress(strip) + packer.flush(zlib.Z_SYNC_FLUSH)
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG file."""
-    return b"".join(
-        [struct.pack(">I", len(content)), kind, content, struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))]
-    )
 
 
 def _made(values: NDArray[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +23,7 @@ pytest.importorskip("gradio")
 import gradio as gr
 
 import app
-from seglab import access, build_model, compare, previews, serving
+from seglab import access, build_model, compare, packing, previews, serving
 from seglab.checkpoint import Description, save_model
 from seglab.cli import main as seglab_main
 from seglab.corruptions import corrupt
@@ -174,8 +175,8 @@ def test_png_of_a_screen_has_every_pixel(shape: tuple[int, int]) -> None:
 
 def test_rows_that_stay_are_packed_once(handlers: Handlers, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, screen, packed = compared(handlers, picture, None)[0].comparison, Screen(), []
-    pack = previews._packed
-    monkeypatch.setattr(previews, "_packed", lambda strip: packed.append(strip) or pack(strip))
+    pack = previews.packed
+    monkeypatch.setattr(previews, "packed", lambda strip: packed.append(strip) or pack(strip))
     pixels = np.random.default_rng(0).integers(0, 256, (64, 50, 3), np.uint8)
     moved = pixels.copy()
     moved[17, 3] ^= 255
@@ -452,11 +453,27 @@ def test_expired_result_is_said_in_words(handlers: Handlers) -> None:
         handlers.pack(Shown())
 
 
+def test_zip_of_an_older_result_is_given_up(
+    handlers: Handlers, picture: Path, truth: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = compared(handlers, picture, truth)[0]
+    real, drawn = packing.picture_png, []
+
+    def moved(*inputs: object) -> bytes:  # while the first picture is packed, the threshold moves
+        drawn.append(1)
+        shown.comparison = shown.kept().at(0.9)
+        return real(*inputs)
+
+    monkeypatch.setattr(packing, "picture_png", moved)
+    assert handlers.pack(shown) == gr.skip()
+    assert len(drawn) == 1
+
+
 def test_zip_of_an_older_result_is_not_offered(handlers: Handlers, picture: Path, truth: Path) -> None:
     shown = compared(handlers, picture, truth)[0]
 
     class Slow:
-        def to_zip(self, path: Path) -> Path:
+        def to_zip(self, path: Path, wanted: Callable[[], bool]) -> Path:
             shown.comparison = None  # another result comes while this one is packed
             return path
 

@@ -14,6 +14,7 @@ from seglab.contract import Sample
 from seglab.images import ImageError, read_mask, write_mask
 from seglab.inference import Predictor
 from seglab.models import build_model
+from seglab.packing import OutdatedError
 
 
 class Painted(torch.nn.Module):
@@ -147,6 +148,22 @@ def test_the_zip_holds_masks_and_numbers(both, tmp_path):
     assert np.array_equal(mask, both.results[0].mask * 255)
     assert numbers["models"][0]["numbers"]["extra_px"] == 100
     assert numbers["threshold"] == 0.5
+
+
+def test_zip_that_nobody_wants_any_more_ends_early_and_leaves_nothing(both, tmp_path):
+    answers = iter([True, True, False])
+    with pytest.raises(OutdatedError):
+        both.to_zip(tmp_path / "r.zip", lambda: next(answers))
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_of_the_zip_have_every_pixel_of_the_views(both, tmp_path):
+    with zipfile.ZipFile(both.to_zip(tmp_path / "r.zip", lambda: True)) as archive:
+        for kind, name in (("outline", "outline"), ("error", "error-map"), ("agreement", "agreement")):
+            found = np.asarray(Image.open(io.BytesIO(archive.read(f"high_{name}.png"))))
+            assert np.array_equal(found, both.view(kind, "high")), kind
+        probability = np.asarray(Image.open(io.BytesIO(archive.read("low_probability.png"))))
+    assert np.array_equal(probability, (both.results[0].object_probs * 255).round())
 
 
 def test_names_of_files_in_the_zip_are_plain(image, tmp_path):

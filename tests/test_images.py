@@ -6,6 +6,7 @@ import struct
 import threading
 import zlib
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -611,6 +612,15 @@ class TestWriters:
             write_png(tmp_path / "a.png", pixels)
             expected = pixels if pixels.ndim == 3 else np.stack([pixels] * 3, axis=-1)
             assert np.array_equal(read_image(tmp_path / "a.png"), expected)
+
+    @pytest.mark.parametrize("shape", [(1, 1), (9, 5), (17, 30, 3), (1, 300), (40, 1, 3)])
+    def test_quick_png_has_every_pixel(self, tmp_path, shape):
+        for pixels in (RNG.integers(0, 256, shape, dtype=np.uint8), np.full(shape, 7, np.uint8)):
+            for pack in (images.packed, partial(images.packed, flat=True)):
+                for one in (pixels, pixels[::-1]):
+                    with Image.open(save(tmp_path / "a.png", images.picture_png(one, pack))) as image:
+                        assert image.mode == ("L" if len(shape) == 2 else "RGB")
+                        assert np.array_equal(np.asarray(image), one)
 
     def test_what_is_no_mask_or_picture(self, tmp_path):
         path = tmp_path / "a.png"

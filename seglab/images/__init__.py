@@ -29,8 +29,8 @@ from seglab.images._decode import (
     load,
     naming,
 )
-from seglab.images._flat import mask_png
 from seglab.images._picture import LARGE, Picture, fitted
+from seglab.images._png import mask_png, packed, picture_png
 from seglab.images._values import classes, distinct, plane, require_size
 
 __all__ = [
@@ -43,6 +43,8 @@ __all__ = [
     "fitted",
     "mask_png",
     "mask_values",
+    "packed",
+    "picture_png",
     "read_image",
     "read_mask",
     "write_mask",
