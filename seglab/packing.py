@@ -45,7 +45,7 @@ def pack(comparison: "Comparison", path: Path, wanted: Callable[[], bool] | None
     Args:
         comparison: What to write.
         path: The ZIP file.
-        wanted: Asked before each picture whether to go on; None: always.
+        wanted: Asked after every few rows of a picture whether to go on; None: always.
 
     Returns:
         `path`.
@@ -61,23 +61,30 @@ def pack(comparison: "Comparison", path: Path, wanted: Callable[[], bool] | None
         if comparison.truth is not None:
             archive.writestr("true_mask.png", mask_png(_truth_as_written(comparison)))
         for result, prefix in zip(comparison.results, prefixes, strict=True):
-            for name, content in _pictures(comparison, result):
-                if wanted is not None and not wanted():
-                    raise OutdatedError
+            for name, content in _pictures(comparison, result, partial(_packed, wanted)):
                 archive.writestr(f"{prefix}_{name}.png", content)
     return path
 
 
-def _pictures(comparison: "Comparison", result: "ModelResult") -> Iterator[tuple[str, bytes]]:
+def _packed(wanted: Callable[[], bool] | None, strip: bytes, *, flat: bool = False) -> bytes:
+    """A few rows of a picture, as long as they are wanted."""
+    if wanted is not None and not wanted():
+        raise OutdatedError
+    return packed(strip, flat=flat)
+
+
+def _pictures(
+    comparison: "Comparison", result: "ModelResult", rows: Callable[..., bytes]
+) -> Iterator[tuple[str, bytes]]:
     """All pictures of one model by name, as PNG, one at a time: of large ones not many fit into memory."""
-    runs = partial(packed, flat=True)
+    runs = partial(rows, flat=True)
     yield "mask", mask_png(_as_written(result.mask, binary=len(result.probs) <= 2))  # as `seglab predict` writes it
     yield "probability", picture_png((result.object_probs * 255).round().astype(np.uint8), runs)
-    yield "outline", picture_png(comparison.view("outline", result.name))
+    yield "outline", picture_png(comparison.view("outline", result.name), rows)
     if comparison.truth is not None:
-        yield "error-map", picture_png(comparison.view("error", result.name))
+        yield "error-map", picture_png(comparison.view("error", result.name), rows)
     if len(comparison.results) > 1:
-        yield "agreement", picture_png(comparison.view("agreement", result.name))
+        yield "agreement", picture_png(comparison.view("agreement", result.name), rows)
     for stage in result.attention:
         colours = comparison.view("attention", result.name, stage=stage, opacity=1.0)
         yield f"attention-{_plain(stage)}", picture_png(colours, runs)
