@@ -20,6 +20,8 @@ from seglab.inference import letterbox
 
 __all__ = ["rows"]
 
+COUNT = 24  # pictures augmented in a round, so that each has its share of blur and noise
+
 
 def rows(*, quick: bool) -> Iterator[Row]:
     """Augmentation, an epoch from the cache, a photo from a telephone."""
@@ -38,7 +40,7 @@ def _augmentation(side: int, rounds: int) -> Iterator[Row]:
     numbers = iter(range(10**9))
 
     def ours() -> None:
-        for _ in range(8):
+        for _ in range(COUNT):
             augmentation.apply(image, mask, augmentation.draw(0, 0, next(numbers)))
 
     what = f"picture and mask augmented, {side} px"
@@ -76,7 +78,7 @@ def _torchvision(image: np.ndarray, mask: np.ndarray) -> Callable[[], None]:
     ])  # fmt: skip
 
     def run() -> None:
-        for _ in range(8):
+        for _ in range(COUNT):
             turn(picture, truth)
 
     return run
@@ -95,7 +97,7 @@ def _albumentations(image: np.ndarray, mask: np.ndarray) -> Callable[[], None]:
     ])  # fmt: skip
 
     def run() -> None:
-        for _ in range(8):
+        for _ in range(COUNT):
             turn(image=image, mask=mask)
 
     return run
