@@ -64,8 +64,8 @@ def folder() -> Path | None:
 
     Example:
         >>> place = folder()
-        >>> place is None or place.name
-        'pictures'
+        >>> place is None or place.name == "pictures"
+        True
     """
     chosen = os.environ.get("SEGLAB_CACHE", "")
     if chosen == "off":
