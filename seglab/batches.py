@@ -18,6 +18,7 @@ from torch import Tensor
 from seglab import augmentation, disk_cache, resident
 from seglab.contract import IGNORE_INDEX, Sample
 from seglab.data import Dataset, picture_digest
+from seglab.data._seen import seen
 from seglab.devices import out_of_memory
 from seglab.disk_cache import Decoded
 from seglab.inference import Box, letterbox
@@ -196,7 +197,7 @@ def _decoded(data: Dataset, size: int, workers: int) -> Decoded:
         sample = _sample(data, index)
         image, mask = sample.image.permute(1, 2, 0).numpy(), sample.mask.numpy()
         _check(image, mask, len(data.classes), sample.name)
-        images[index], boxes[index] = letterbox(np.ascontiguousarray(image), size)
+        images[index], boxes[index] = letterbox(seen(data, index, np.ascontiguousarray(image)), size)
         masks[index] = letterbox(mask, size, fill=IGNORE_INDEX, nearest=True)[0]
         names[index] = sample.name
         pictures[index] = picture_digest(sample.image)
