@@ -23,6 +23,7 @@ from seglab.disturbed import KINDS, LOSS, breaking_points, disturb, in_words, is
 from seglab.evidence import evidence
 from seglab.images import ImageError, Picture, mask_values, write_mask, write_png
 from seglab.inference import Predictor
+from seglab.kept import KeptResults
 from seglab.packing import OutdatedError
 from seglab.series import Entry, run_series, series_table
 from seglab.shown import MAX_MODELS, Shown, every_model, plain
@@ -88,14 +89,18 @@ class Handlers:
     Args:
         predictors: Models by short name, kept as they are: what is added later is on offer too.
         texts: Of the visitor's language.
+        kept: The results of the visitors of every language; None: these handlers' own.
 
     Attributes:
         predictors: The same.
         texts: The same.
+        kept: The same.
     """
 
-    def __init__(self, predictors: MutableMapping[str, Predictor], texts: Texts = ENGLISH) -> None:
-        self.predictors, self.texts = predictors, texts
+    def __init__(
+        self, predictors: MutableMapping[str, Predictor], texts: Texts = ENGLISH, kept: KeptResults | None = None
+    ) -> None:
+        self.predictors, self.texts, self.kept = predictors, texts, kept or KeptResults()
         self._files: dict[int, tuple[str, str | None]] = {}
 
     @property
@@ -205,6 +210,7 @@ class Handlers:
         same = shown.clean in (None, shown.kept())
         shown.comparison = shown.kept().at(threshold)
         shown.clean = shown.comparison if same or shown.clean is None else shown.clean.at(threshold)
+        self.kept.used(shown)
         return [*shown.result(self.texts, moved=True), self.texts("say.threshold", threshold=threshold)]
 
     def disturb(  # noqa: PLR0917 - Gradio passes the inputs by position
@@ -322,6 +328,7 @@ class Handlers:
         found = disturb(clean, models, severities)
         shown.evidence = evidence(models, self.texts)
         shown.clean, shown.comparison, shown.severities = clean, found, {} if is_none(severities) else severities
+        self.kept.used(shown)
 
     def _models_of(self, comparison: Comparison) -> dict[str, Predictor]:
         """The models of a comparison, by the names it has for them."""

@@ -22,6 +22,7 @@ from seglab.corruptions import find_corruption
 from seglab.disturbed import KINDS
 from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.inference import Predictor
+from seglab.kept import KeptResults
 from seglab.series import MAX_PICTURES, ORDERS
 from seglab.shown import MAX_MODELS, Shown
 from seglab.style import CSS, head, theme
@@ -46,15 +47,15 @@ def build_app(predictors: Mapping[str, Predictor], *, training: bool = True) -> 
     serving.prepare()
     models = VisitorModels(predictors)  # the one list of models, to which the Train tab adds for its visitor
     classroom = Classroom() if training else None
-    kept = (60, serving.KEPT_SECONDS)
-    with gr.Blocks(title=ENGLISH("page.title"), analytics_enabled=False, delete_cache=kept) as blocks:
+    results, hourly = KeptResults(), (60, serving.KEPT_SECONDS)
+    with gr.Blocks(title=ENGLISH("page.title"), analytics_enabled=False, delete_cache=hourly) as blocks:
         if models:
             _endpoint(Handlers(models))  # first, so that no other event takes its name
-        _page(blocks, Handlers(models), classroom)
+        _page(blocks, Handlers(models, ENGLISH, results), classroom)
     for code, texts in LANGUAGES.items():
         if texts is not ENGLISH:
             with blocks.route(texts.name, code, show_in_navbar=False):
-                _page(blocks, Handlers(models, texts), classroom)
+                _page(blocks, Handlers(models, texts, results), classroom)
     blocks.queue(max_size=WAITING, default_concurrency_limit=4, api_open=False)
     return serving.speak_of_requests(blocks)  # type: ignore[no-any-return]  # Gradio's __enter__ has no type
 

@@ -31,7 +31,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"papers", "plots", "charts", "teach", "serving", "ablation", "orders"},
     {"effects", "benchmarks", "disturbed", "previews", "style", "pupil", "zipped"},
     {"shown", "classroom", "visitors"},  # from here on the page, from the inside to the outside
-    {"series", "evidence"},
+    {"series", "evidence", "kept"},
     {"handlers"},
     {"train_page"},
     {"page"},
