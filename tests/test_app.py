@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from colour_model import Colour
 from PIL import Image
-from torch import nn
 
 pytest.importorskip("gradio")
 import gradio as gr
@@ -35,20 +35,6 @@ from seglab.previews import Screen, screen_size
 from seglab.series import ORDERS, pair_up, series_table
 from seglab.shown import SLOT, Shown, plain
 from seglab.texts import LANGUAGES
-
-
-class Colour(nn.Module):
-    """Fake model: a pixel is object where one colour is strong."""
-
-    num_classes = 1
-
-    def __init__(self, channel: int) -> None:
-        super().__init__()
-        self.channel = channel
-        self.scale = nn.Parameter(torch.tensor(12.0))
-
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        return (batch[:, self.channel : self.channel + 1] - 0.5) * self.scale
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import torch
 from chromium import chromium, free_port
+from colour_model import Colour
 from PIL import Image
-from torch import nn
 
 pytest.importorskip("gradio")
 
@@ -36,24 +36,10 @@ pytestmark = pytest.mark.browser
 APP = Path(__file__).parents[1] / "app.py"
 
 
-class Colour(nn.Module):
-    """Fake model: a pixel is object where one colour is stronger than green."""
-
-    num_classes = 1
-
-    def __init__(self, channel: int) -> None:
-        super().__init__()
-        self.channel = channel
-        self.scale = nn.Parameter(torch.tensor(24.0))
-
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        return (batch[:, self.channel : self.channel + 1] - batch[:, 1:2] - 0.08) * self.scale
-
-
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     names = ("skin-plain", "skin-cbam", "steel-plain", "steel-cbam")
-    predictors = {name: Predictor(Colour(2 * (i % 2)), size=96) for i, name in enumerate(names)}
+    predictors = {name: Predictor(Colour(2 * (i % 2), beyond_green=True), size=96) for i, name in enumerate(names)}
     torch.manual_seed(0)
     predictors["mine"] = Predictor(build_model("unet", 1, width=4, cbam="bottleneck"), size=32)
     blocks = seglab_page.build_app(predictors)
@@ -202,6 +188,7 @@ def test_disturbance_is_said_and_shown(page: Any, files: dict[str, Path]) -> Non
     before = pixels(page, "#out_0 img")
     page.get_by_role("button", name="Disturb the picture").click()
     noise = page.locator("#disturb input[type=range]").first
+    noise.wait_for()  # what is not yet open takes no focus, and no key
     noise.focus()
     page.keyboard.press("PageUp")
     status(page, "Disturbed: Gaussian noise")

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from chromium import chromium, free_port
+from colour_model import Colour
 from PIL import Image
-from torch import nn
 
 pytest.importorskip("gradio")
 
@@ -28,19 +27,6 @@ pytestmark = pytest.mark.browser
 ROOMS: list[classroom.Classroom] = []
 
 
-class Colour(nn.Module):
-    """Fake model: a pixel is object where it is red."""
-
-    num_classes = 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(24.0))
-
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        return (batch[:, :1] - batch[:, 1:2] - 0.08) * self.scale
-
-
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     def small_room() -> classroom.Classroom:
@@ -49,7 +35,7 @@ def address() -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seglab_page, "Classroom", small_room)
-        blocks = seglab_page.build_app({"skin-plain": Predictor(Colour(), size=96)})
+        blocks = seglab_page.build_app({"skin-plain": Predictor(Colour(beyond_green=True), size=96)})
     yield seglab_page.launch(blocks, free_port(), wait=False)
     ROOMS[-1].close()
     blocks.close()

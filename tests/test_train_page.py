@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from colour_model import Colour
 from PIL import Image
-from torch import nn
 
 pytest.importorskip("gradio")
 import gradio as gr
@@ -30,19 +29,6 @@ from seglab.zipped import Zipped
 
 BUTTONS, PICTURES, STATUS = slice(0, 2), slice(3, 7), -1
 ASKED = ("skin", "own", "unet", False, "bce_dice", 3, 8, 96, True)
-
-
-class Colour(nn.Module):
-    """Fake model: a pixel is object where it is red."""
-
-    num_classes = 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(12.0))
-
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        return (batch[:, :1] - 0.5) * self.scale
 
 
 def predictor() -> Predictor:

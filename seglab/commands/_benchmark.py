@@ -7,6 +7,14 @@ from seglab.files import atomic_text
 
 __all__ = ["benchmark"]
 
+HEADING = """\
+# How fast, against what
+
+Written by `seglab benchmark --out FILE`. Both ways of a row did the same work in turn, on one thread, in one run; the
+number is the median of their ratios, with its quartiles. What needs a GPU is measured where there is one.
+
+"""
+
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Measure ratios to other libraries side by side and print one table."""
@@ -24,5 +32,5 @@ def benchmark(arguments: argparse.Namespace) -> int:
     print(f"\n{text}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        atomic_text(out, f"{text}\n")
+        atomic_text(out, f"{HEADING}{text}\n")
     return 0
