@@ -86,7 +86,7 @@ def test_a_lesson_is_readable_before_and_live_after_it_runs(path: Path, lab: str
     figures = page.locator(".jp-OutputArea-output img[src^='data:image/png']")
     figures.nth(stored - 1).wait_for()
     assert figures.count() == stored
-    assert page.locator(".jp-OutputArea-output details").first.is_visible()  # the folded answer
+    page.locator(".jp-OutputArea-output details").first.wait_for()  # the folded answer
     assert page.locator(".widget-slider").count() == 0
     page.set_viewport_size({"width": 1280, "height": 9000})
     shot(page.locator(".jp-Notebook").first, f"{path.stem}-before")
