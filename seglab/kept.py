@@ -10,7 +10,7 @@ from seglab.shown import Shown
 
 __all__ = ["KeptResults"]
 
-MOST_BYTES = 2**30  # of all pictures and probabilities together; of a large photo with two models 0.3 GB
+MOST_BYTES = 2**30  # of all pictures and probabilities together; of 12 megapixels with two models 0.16 GB
 
 
 class KeptResults:
