@@ -1,5 +1,6 @@
 """The soak scripts, for as long as a test may take; by hand they run for an hour."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -35,3 +36,14 @@ def test_readers_hold_for_some_seconds_of_broken_files(tmp_path):
     text = output("fuzz.py", "6", "labelme file", "image", "state", folder=tmp_path)
     assert text.count(", held") == 3
     assert not list(tmp_path.rglob("*crash*"))
+
+
+@pytest.mark.slow
+def test_fuzzing_is_collected_over_runs(tmp_path):
+    first = output("fuzz.py", "20", "settings", "--each", "--keep", "kept", folder=tmp_path)
+    before = json.loads((tmp_path / "kept" / "fuzzed.json").read_text())["settings"]
+    assert before["processor_seconds"] >= 20
+    assert f"settings: {before['readings']} readings" in first or first.count("settings: ") > 1
+    again = output("fuzz.py", "20", "settings", "--each", "--keep", "kept", folder=tmp_path)
+    assert "readings" not in again
+    assert json.loads((tmp_path / "kept" / "fuzzed.json").read_text())["settings"] == before

@@ -1,16 +1,22 @@
 """Throw broken files at every reader, guided by which lines they reach, for as long as one likes.
 
     python tests/soak/fuzz.py [SECONDS] [TARGET ...]              an hour shared out among all targets unless told
-    python tests/soak/fuzz.py 3600 --each --at-once 16            an hour of each target, 16 of them at a time
+    python tests/soak/fuzz.py 3600 --each --at-once 2             an hour of each target, two of them at a time
+    python tests/soak/fuzz.py 3600 --each --keep FOLDER           an hour for each, collected over many runs
 
 With atheris (`pip install atheris`, where it has a wheel) the bytes are bred by the code they reach; without it they
 are the examples of the targets with random damage. A crash is anything but a result of the right kind or one line that
 names the file, and so is a reading of more than 20 seconds (times the targets at a time) or 2 GB. Exit code 1 after a
 crash; the bytes that caused it are kept in fuzz-finds/.
+
+With `--keep FOLDER` the work is done in slices of five minutes. FOLDER keeps the inputs found so far, and fuzzed.json
+there the seconds of processor time and the readings of each target, so that a run can be stopped at any moment and
+started again another day. A target is done when it has its SECONDS of processor time.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import resource
@@ -18,14 +24,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 LONGEST, LARGEST = 20, 2  # seconds and GB of one reading
+SLICE = 300  # seconds by the clock between two entries in fuzzed.json
 MAX_LENGTH = 20_000  # bytes of one input
 GUIDED = ("seglab", "PIL", "json", "csv", "zipfile", "torch._weights_only_unpickler", "safetensors")
 
@@ -39,15 +48,14 @@ def has_atheris() -> bool:
     return True
 
 
-def breed(name: str, seconds: int, longest: int, folder: Path) -> None:
-    """Fuzz one target with atheris; ends the process."""
+def breed(name: str, seconds: int, longest: int, corpus: Path) -> None:
+    """Fuzz one target with atheris, beginning with the inputs in `corpus`; ends the process."""
     import atheris
 
     with atheris.instrument_imports(include=list(GUIDED)):
         from reader_targets import TARGETS, aim, emptied
     target = TARGETS[name]
-    corpus = folder / "corpus"
-    corpus.mkdir()
+    corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
         (corpus / str(number)).write_bytes(seed)
 
@@ -65,11 +73,11 @@ def breed(name: str, seconds: int, longest: int, folder: Path) -> None:
     atheris.Fuzz()
 
 
-def damage(name: str, seconds: int, longest: int) -> None:
-    """Fuzz one target with examples that are damaged at random."""
+def damage(name: str, seconds: int, longest: int, before: int) -> None:
+    """Fuzz one target with examples that are damaged at random, other ones after other numbers of readings before."""
     from reader_targets import TARGETS, aim, emptied
 
-    target, chance, end, count = TARGETS[name], random.Random(0), time.monotonic() + seconds, 0
+    target, chance, end, count = TARGETS[name], random.Random(before), time.monotonic() + seconds, 0
     # Address space, not memory: torch alone maps some of it.
     resource.setrlimit(resource.RLIMIT_AS, ((LARGEST + 30) * 2**30,) * 2)
     signal.signal(signal.SIGALRM, too_long)
@@ -125,23 +133,61 @@ def finds() -> Path:
     return folder
 
 
-def one(name: str, seconds: int, at_once: int) -> bool:
-    """Fuzz one target in a process of its own; whether it held."""
-    command = [sys.executable, __file__, str(seconds), name, "--here", "--at-once", str(at_once)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    output = done.stdout + done.stderr
-    runs = [line.rpartition(" ")[2] for line in output.splitlines() if "number_of_executed_units" in line]
-    print(f"{name}: {runs[-1] if runs else '?'} readings in {seconds} s, {'held' if not done.returncode else 'CRASH'}")
-    if done.returncode:
-        print("\n".join(line[:300] for line in output.splitlines()[-40:]))
+class Done(NamedTuple):
+    """What one process did."""
+
+    held: bool
+    readings: int
+    seconds: float  # of the processor
+
+
+def one(name: str, seconds: int, at_once: int, corpus: Path, before: int = 0) -> Done:
+    """Fuzz one target in a process of its own."""
+    command = [sys.executable, __file__, str(seconds), name, "--here", str(corpus), "--at-once", str(at_once)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        process = subprocess.Popen(
+            [*command, "--before", str(before)], stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        lines = output.read().splitlines()
+    readings = [int(line.rpartition(" ")[2]) for line in lines if "number_of_executed_units" in line]
+    done = Done(not process.returncode, readings[-1] if readings else 0, used.ru_utime + used.ru_stime)
+    print(f"{name}: {done.readings} readings in {done.seconds:.0f} s of processor, {'held' if done.held else 'CRASH'}")
+    if not done.held:
+        print("\n".join(line[:300] for line in lines[-40:]))
     sys.stdout.flush()
-    return not done.returncode
+    return done
 
 
-def main() -> int:
-    """All targets, or those named."""
+def collect(name: str, seconds: int, at_once: int, keep: Path, lock: threading.Lock) -> bool:
+    """Fuzz one target in slices until fuzzed.json says it had its seconds; whether it held."""
+    ledger = keep / "fuzzed.json"
+    while True:
+        with lock:
+            entries = json.loads(ledger.read_text()) if ledger.exists() else {}
+        entry = entries.get(name, {"processor_seconds": 0.0, "readings": 0})
+        left = seconds - entry["processor_seconds"]
+        if left <= 0:
+            return True
+        done = one(name, min(SLICE, max(30, int(left))), at_once, keep / name.replace(" ", "_"), entry["readings"])
+        if not done.held:
+            return False
+        with lock:
+            entries = json.loads(ledger.read_text()) if ledger.exists() else {}
+            entries[name] = {
+                "processor_seconds": round(entry["processor_seconds"] + done.seconds, 1),
+                "readings": entry["readings"] + done.readings,
+            }
+            fresh = ledger.with_suffix(".new")
+            fresh.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
+            fresh.replace(ledger)
+
+
+def options() -> argparse.Namespace:
+    """What the command line asks for."""
     from reader_targets import TARGETS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,22 +195,35 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--each", action="store_true", help="SECONDS for each target, not for all together")
     parser.add_argument("--at-once", type=int, default=1, help="targets at a time, each in a process of its own")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    names = arguments.targets or list(TARGETS)
-    if arguments.here:
-        longest = LONGEST * arguments.at_once  # by the clock, and they share the cores
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="collect SECONDS of the processor over many runs")
+    parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--before", type=int, default=0, help=argparse.SUPPRESS)
+    chosen = parser.parse_intermixed_args()
+    chosen.targets = chosen.targets or list(TARGETS)
+    return chosen
+
+
+def main() -> int:
+    """All targets, or those named."""
+    chosen = options()
+    names, at_once = chosen.targets, chosen.at_once
+    if chosen.here:
+        longest = LONGEST * at_once  # by the clock, and they share the cores
         if has_atheris():
-            with tempfile.TemporaryDirectory() as folder:
-                breed(names[0], arguments.seconds, longest, Path(folder))
+            breed(names[0], chosen.seconds, longest, chosen.here)
         else:
-            damage(names[0], arguments.seconds, longest)
+            damage(names[0], chosen.seconds, longest, chosen.before)
         return 0
     print(f"{len(names)} targets, {'guided by atheris' if has_atheris() else 'at random (no atheris)'}", flush=True)
-    share = arguments.seconds if arguments.each else max(1, arguments.seconds * arguments.at_once // len(names))
-    with ThreadPoolExecutor(arguments.at_once) as pool:
-        held = list(pool.map(lambda name: one(name, share, arguments.at_once), names))
-    return 0 if all(held) else 1
+    share = chosen.seconds if chosen.each else max(1, chosen.seconds * at_once // len(names))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_once) as pool:
+        if chosen.keep:
+            chosen.keep.mkdir(parents=True, exist_ok=True)
+            lock = threading.Lock()
+            held = pool.map(lambda name: collect(name, share, at_once, chosen.keep, lock), names)
+        else:
+            held = pool.map(lambda name: one(name, share, at_once, Path(folder) / name.replace(" ", "_")).held, names)
+        return 0 if all(list(held)) else 1
 
 
 if __name__ == "__main__":
