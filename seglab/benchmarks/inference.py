@@ -48,6 +48,8 @@ def rows(*, quick: bool) -> Iterator[Row]:
     models = find_models()[: 1 if quick else None]
     for engine, goal in GOALS.items():
         yield from _engine(engine, goal, [Predictor.load(path) for path in models], 3 if quick else 15)
+    for engine in ("folded", "openvino"):
+        yield _exactness(engine, [Predictor.load(path) for path in models])
     # Writing a file takes a quarter of a minute, so one model with attention and one without.
     yield from _int8([Predictor.load(path) for path in dict.fromkeys((models[0], models[-1]))], 3 if quick else 15)
     yield from _share_of_peak(3 if quick else 15)
@@ -83,6 +85,29 @@ def _engine(engine: str, goal: float, predictors: list[Predictor], rounds: int) 
     yield Row(
         what, EAGER, wanted, f"{found[worst]} on {worst}", found[worst].median >= goal and not notes, "; ".join(told)
     )
+
+
+def _exactness(engine: str, predictors: list[Predictor]) -> Row:
+    """How far an exact engine is from plain PyTorch, and how far that is from itself in float64."""
+    what, wanted = f"probability, engine {engine}, shipped models", "<= 2e-6, no pixel in another class"
+    apart, rounding, flipped = {}, 0.0, 0
+    for one in predictors:
+        seen = engines.generated(one.size)
+        try:
+            fast = engines.with_engine(one, engine, pictures=seen).model
+        except (ImportError, ValueError) as error:
+            return Row(what, EAGER, wanted, "not measured", None, str(error).rstrip("."))
+        with torch.no_grad():
+            plain, ours = (torch.cat([net(p[None]).sigmoid() for p in seen]) for net in (eager(one.model), fast))
+            double = deepcopy(one.model).double()
+            truth = torch.cat([double(p[None].double()).sigmoid() for p in seen])
+        apart[one.name] = float((plain - ours).abs().max())
+        rounding = max(rounding, float((plain - truth).abs().max()))
+        flipped += int(((plain > 0.5) != (ours > 0.5)).sum())
+    worst = max(apart, key=lambda name: apart[name])
+    note = f"{flipped} pixels in another class; plain PyTorch is up to {rounding:.1e} from itself in float64"
+    got = f"{apart[worst]:.1e} on {worst}, median of the models {median(apart.values()):.1e}"
+    return Row(what, EAGER, wanted, got, apart[worst] <= 2e-6 and not flipped, note)
 
 
 def _ask(model: nn.Module, picture: Tensor) -> Callable[[], object]:

@@ -146,7 +146,8 @@ class Picture:
         file = opened(self._data, self._rules)
         turn, (width, height) = turn_of(file.image), file.image.size
         file.image.draft(None, (width // part, height // part))
-        pixels = np.asarray(file.decoded().convert("RGB"))
+        image = file.decoded()
+        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # convert would copy all the same
         inner_h, inner_w = fitted(height, width, side)
         # The last row and column may stand for less than the others: the scale comes from the true size, and what
         # would lie behind it is cut off.
