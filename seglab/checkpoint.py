@@ -54,12 +54,14 @@ class Description:
     sha256: str = ""  # of the tensors; written by save_model, checked by load_model
 
 
-def save_model(path: str | Path, model: nn.Module, description: Description, *, half: bool = False) -> None:
+def save_model(
+    path: str | Path, model: nn.Module | Mapping[str, Tensor], description: Description, *, half: bool = False
+) -> None:
     """Write a model and its description to a .safetensors file, whole or not at all.
 
     Args:
         path: File to write.
-        model: A Segmenter; its tensors are saved.
+        model: A Segmenter, or its tensors by name.
         description: How to rebuild it and what it is; its sha256 is filled in.
         half: Store floats in half precision (they are read back as float32).
 
@@ -76,7 +78,8 @@ def save_model(path: str | Path, model: nn.Module, description: Description, *, 
         64
     """
     path = Path(path)
-    tensors = {name: _stored(value, half) for name, value in model.state_dict().items()}
+    named = model.state_dict() if isinstance(model, nn.Module) else model
+    tensors = {name: _stored(value, half) for name, value in named.items()}
     bad = not_finite(tensors)
     if bad:
         raise ValueError(f"weights must be finite; got NaN or infinity in {bad}. {path} was not written.")

@@ -7,34 +7,78 @@ import csv
 import io
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from seglab.files import atomic, atomic_text
 
-__all__ = ["Record", "describe", "log_tensorboard", "write_history"]
+__all__ = ["History", "Record", "describe", "log_tensorboard"]
 
+PAUSE = 5.0  # seconds between two drawings of a run's curves; drawing can take longer than an epoch
 Record = Mapping[str, float]
 
 
-def write_history(out: Path, records: Sequence[Record], freeze_epochs: int) -> None:
-    """Write history.csv, history.txt and curves.png of a run folder.
+class History:
+    """Writes history.csv, history.txt and curves.png of a run folder epoch by epoch.
+
+    A context: the curves are drawn every few seconds at most, and in any case when it ends, however it ends.
 
     Args:
         out: The run folder.
-        records: One per finished epoch, with the same keys each; without any, nothing is written.
         freeze_epochs: Epochs with a frozen encoder; the curves mark where it ends.
 
-    Raises:
-        OSError: If a file cannot be written; the older one is then intact.
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with History(folder, freeze_epochs=0) as history:
+        ...     history.write([{"epoch": 1, "train_loss": 1.0, "val_loss": 1.0, "val_dice": 0.5}])
+        >>> sorted(path.name for path in folder.iterdir())
+        ['curves.png', 'history.csv', 'history.txt']
     """
-    if not records:
-        return
-    # Not durable: a resume writes them anew, and waiting for the disk three times an epoch can take longer than it.
-    atomic_text(out / "history.csv", _csv(records), durable=False)
-    atomic_text(out / "history.txt", "".join(describe(record) + "\n" for record in records), durable=False)
-    curves = _curves(records, freeze_epochs)
-    with atomic(out / "curves.png", durable=False) as file:
-        file.write(curves)
+
+    def __init__(self, out: Path, freeze_epochs: int) -> None:
+        self._out, self._freeze_epochs = out, freeze_epochs
+        self._undrawn: list[Record] = []
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None:
+            self._draw()
+        else:
+            with suppress(Exception):  # the first error is the one to tell
+                self._draw()
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Write the rows, and draw the curves if it is time.
+
+        Args:
+            records: One per finished epoch, with the same keys each; without any, nothing is written.
+
+        Raises:
+            OSError: If a file cannot be written; the older one is then intact.
+        """
+        if not records:
+            return
+        # Not durable: a resume writes them anew, and waiting for the disk three times an epoch can take longer than it.
+        atomic_text(self._out / "history.csv", _csv(records), durable=False)
+        text = "".join(describe(record) + "\n" for record in records)
+        atomic_text(self._out / "history.txt", text, durable=False)
+        self._undrawn = list(records)
+        if time.monotonic() >= self._next:
+            self._draw()
+
+    def _draw(self) -> None:
+        """Draw what has not been drawn."""
+        if self._undrawn:
+            curves, self._undrawn = _curves(self._undrawn, self._freeze_epochs), []
+            with atomic(self._out / "curves.png", durable=False) as file:
+                file.write(curves)
+            self._next = time.monotonic() + PAUSE
 
 
 def log_tensorboard(out: Path, record: Record) -> None:

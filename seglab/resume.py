@@ -4,13 +4,14 @@
 replaced by the newest of these that is whole, and the user is told. A damaged state is kept aside, never deleted.
 """
 
+import copy
 import math
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -27,11 +28,10 @@ from seglab.checkpoint import (
     save_model,
     save_state,
 )
-from seglab.config import TrainConfig
 from seglab.models import Segmenter
 from seglab.runs import require_same
 
-__all__ = ["SCORE", "TrainState", "intact", "resume_run", "save", "share"]
+__all__ = ["SCORE", "Snapshot", "TrainState", "intact", "resume_run", "share", "write"]
 
 SCORE = "val_dice_fg_image"  # what "best" and "no improvement" mean: mean over pictures, at the training size
 LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "last.damaged.pt"
@@ -75,7 +75,7 @@ class TrainState:
         self.model.load_state_dict(saved["model"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self._restore_optimizer(saved["optimizer"])
         if saved["scaler"]:  # empty from a device that needs no scaling
             self.scaler.load_state_dict(saved["scaler"])
         torch.set_rng_state(saved["random"])
@@ -83,6 +83,52 @@ class TrainState:
             torch.cuda.set_rng_state_all(saved["random_cuda"])
         for name in PLAIN:
             setattr(self, name, saved[name])
+
+    def _restore_optimizer(self, saved: Mapping[str, Any]) -> None:
+        """Take over the moments, but not the way to compute the step, which belongs to the device."""
+        own = self.optimizer.param_groups
+        groups = [group | {"fused": mine.get("fused")} for group, mine in zip(saved["param_groups"], own, strict=True)]
+        self.optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that an epoch's checkpoints say."""
+
+    state: dict[str, Any]  # `TrainState.to_dict`
+    facts: Mapping[str, Any]
+    description: Description
+    save_every: int
+
+    @classmethod
+    def of(cls, state: TrainState, facts: Mapping[str, Any], description: Description, save_every: int) -> Self:
+        """The state as it is now; its tensors are the model's own, which the next step changes.
+
+        Raises:
+            ValueError: If a weight is not finite.
+        """
+        bad = not_finite(state.model.state_dict()) or not_finite(state.scored.state_dict())
+        if bad:
+            raise ValueError(
+                f"weights must be finite; got NaN or infinity in {bad} after epoch {state.epoch}. "
+                f"{intact(state.epoch - 1)}"
+            )
+        return cls(state.to_dict(), facts, description, save_every)
+
+    def copied(self) -> Self:
+        """The same with tensors of its own in main memory; from a GPU all are under way at once, and waited for once.
+
+        In memory that the system cannot swap out, which a GPU copies to by itself; PyTorch uses it again next time.
+        """
+        memo: dict[int, Any] = {}
+        held = list(_tensors(self.state))
+        for tensor in held:
+            away = tensor.device.type == "cuda"
+            twin = torch.empty_like(tensor, device="cpu", pin_memory=away)
+            memo[id(tensor)] = twin.copy_(tensor.detach(), non_blocking=away)
+        if any(tensor.device.type == "cuda" for tensor in held):
+            torch.cuda.synchronize()
+        return replace(self, state=copy.deepcopy(self.state, memo))
 
 
 def share(state: TrainState) -> None:
@@ -120,24 +166,20 @@ def resume_run(
     _mend_best(out, state, description)
 
 
-def save(out: Path, state: TrainState, facts: Mapping[str, Any], description: Description, config: TrainConfig) -> None:
-    """Write the epoch's checkpoints; last.pt comes last, so a kill before it repeats the epoch and its files.
+def write(out: Path, snapshot: Snapshot) -> None:
+    """Write an epoch's checkpoints; last.pt comes last, so a kill before it repeats the epoch and its files.
 
     Raises:
-        ValueError: If a weight is not finite; nothing is written then.
         OSError: If the disk is full or the folder cannot be written; the run can be resumed from the epoch before.
     """
-    bad = not_finite(state.model.state_dict()) or not_finite(state.scored.state_dict())
-    if bad:
-        raise ValueError(
-            f"weights must be finite; got NaN or infinity in {bad} after epoch {state.epoch}. {intact(state.epoch - 1)}"
-        )
-    if state.stale == 0:
-        save_model(out / BEST, state.scored, description)
+    state, description = snapshot.state, snapshot.description
+    scored = state["average"] if state["average"] is not None else state["model"]
+    if state["stale"] == 0:
+        save_model(out / BEST, scored, description)
         copy_whole(out / BEST, out / BEST_COPY)
-    if state.epoch % config.save_every == 0:
-        save_model(out / f"epoch_{state.epoch:03d}.safetensors", state.scored, description)
-    save_state(out / LAST, state.to_dict() | {"facts": facts}, previous=out / PREVIOUS)
+    if state["epoch"] % snapshot.save_every == 0:
+        save_model(out / f"epoch_{state['epoch']:03d}.safetensors", scored, description)
+    save_state(out / LAST, state | {"facts": snapshot.facts}, previous=out / PREVIOUS)
 
 
 def intact(epochs: int) -> str:
@@ -153,6 +195,18 @@ def intact(epochs: int) -> str:
         f"The last checkpoint is intact, of epoch {epochs}; the same command would meet this again. "
         "Train in another --out with a lower lr or amp=false; --init can start from this run's best."
     )
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in nested dictionaries and lists."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _tensors(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _tensors(inner)
 
 
 def _random_cuda() -> list[torch.Tensor]:

@@ -22,7 +22,8 @@ from seglab.models import Segmenter
 __all__ = ["Loss", "explained", "facts_of", "held", "require_same"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-FREE_TO_CHANGE = {"patience", "save_every", "workers", "device"}  # settings that no epoch's arithmetic depends on
+# Settings on which nothing of an epoch depends, or its last bits alone.
+FREE_TO_CHANGE = {"patience", "save_every", "workers", "device", "compile"}
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what a file system without locks answers
 
 
@@ -104,15 +105,16 @@ def facts_of(
         "device": device.type,
         "machine": platform.machine(),
         "processes": distributed.world(),
+        "compiled": config.compile,
     }
 
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
     """Refuse to go on with another model, loss, configuration or data; say what differs.
 
-    Other versions, threads, device or machine are allowed with a warning: only the last bits depend on them. So is
-    another number of processes (see `seglab.distributed`), unless batch norm takes its statistics over each process's
-    part of a batch, which then would be another.
+    Other versions, threads, device, machine or compiling are allowed with a warning: only the last bits depend on them.
+    So is another number of processes (see `seglab.distributed`), unless batch norm takes its statistics over each
+    process's part of a batch, which then would be another.
 
     Args:
         before: `facts_of` the run so far.
@@ -122,7 +124,7 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -
     Raises:
         ValueError: With the first difference.
     """
-    before = {"processes": 1} | dict(before)  # as before there could be more
+    before = {"processes": 1, "compiled": False} | dict(before)  # as before there was a choice
     _require_same_config(before, now["config"], out)
     for name in ("model", "knobs", "num_classes", "loss"):
         if before[name] != now[name]:
@@ -134,7 +136,7 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -
             f"processes must be {before['processes']} as in the run {out}; got {now['processes']}. Batch norm sees "
             "each one's part of a batch; with sync_bn=true, from the start, their number can change."
         )
-    for name in ("versions", "threads", "device", "machine", "processes"):
+    for name in ("versions", "threads", "device", "machine", "processes", "compiled"):
         if before.get(name, now[name]) != now[name]:
             text = f"{name} were {before[name]} in the run {out} and are {now[name]} now"
             warnings.warn(f"{text}: the result will not be equal bit for bit.", stacklevel=5)

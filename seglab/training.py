@@ -11,25 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from seglab import augmentation, distributed, metrics, norms
-from seglab.batches import Batch, Cache, Draw, batches
+from seglab import augmentation, distributed, metrics
+from seglab.batches import Cache, Draw, batches
 from seglab.checkpoint import BEST, Description, description_text, load_into
+from seglab.compiling import Compiled, compiler, mode_of, require_own_norms
 from seglab.config import TrainConfig
 from seglab.contract import to_mask
 from seglab.data import Dataset
-from seglab.devices import autocast, autocast_to_train, needs_scaling
+from seglab.devices import autocast, needs_scaling
 from seglab.files import atomic_text
-from seglab.history import Record, log_tensorboard, write_history
-from seglab.inference import Predictor, to_batch
+from seglab.history import History, Record, log_tensorboard
+from seglab.inference import Predictor
 from seglab.models import Segmenter
 from seglab.records import environment
-from seglab.resume import SCORE, TrainState, intact, resume_run, save, share
+from seglab.resume import SCORE, TrainState, resume_run, share
 from seglab.runs import Loss, explained, facts_of, held
+from seglab.saving import Saver, saves_apart
+from seglab.schedules import learning_rate
+from seglab.stepping import Tally, exact, looks_at_once, step
 
-__all__ = ["learning_rate", "train"]
+__all__ = ["train"]
 
 
 def train(  # noqa: PLR0913 - five say what is trained, four how
@@ -93,11 +97,16 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
     _require_classes(model, train_data, val_data)
     description = _describe(model, train_data, config, card)
     distributed.require_shares(config.batch_size)
+    require_own_norms(config.compile, config.sync_bn)
     out, first = Path(out), distributed.is_first()
-    with distributed.joined(config.device) as device, held(out) if first else nullcontext(), explained(config):
+    with (
+        distributed.joined(config.device) as device,
+        compiler(config.compile, device),
+        held(out) if first else nullcontext(),
+        explained(config),
+    ):
         state = _start(model.to(device).to(memory_format=torch.channels_last), config, device)
-        fit = Cache(train_data, config.size, workers=config.workers)
-        val = Cache(val_data, config.size, workers=config.workers)
+        fit, val = (Cache(data, config.size, workers=config.workers) for data in (train_data, val_data))
         facts = facts_of(model, loss, config, fit, val, device)
         distributed.require_alike(facts | {"threads": None, "machine": None})
         description = _with_pictures(description, fit.pictures)
@@ -105,16 +114,21 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
             resume_run(out, state, facts, description, wanted=resume)
             told = {k: v for k, v in facts.items() if k != "digests"} | {"environment": environment(device.type)}
             atomic_text(out / "run.json", json.dumps(told, indent=1) + "\n")
-            write_history(out, state.history, config.freeze_epochs)  # a kill may have come between last.pt and these
         share(state)
-        while state.epoch < config.epochs and not _out_of_patience(state, config):
-            record = _run_epoch(state, loss, fit, val, config)
+        net, apart = _compiled(state.model, config, len(fit), device), first and saves_apart(device)
+        with (
+            History(out, config.freeze_epochs) as history,
+            Saver(out, facts, description, config, on_epoch=on_epoch, apart=apart) as saver,
+        ):
             if first:
-                log_tensorboard(out, record)
-                save(out, state, facts, description, config)
-                write_history(out, state.history, config.freeze_epochs)
-            if first and on_epoch is not None:
-                on_epoch(record)
+                history.write(state.history)  # a kill may have come between last.pt and these
+            while state.epoch < config.epochs and not _out_of_patience(state, config):
+                record = _run_epoch(state, net, loss, fit, val, config, between=saver.tell)
+                if first:
+                    log_tensorboard(out, record)
+                    saver.save(state)
+                    history.write(state.history)
+                    saver.tell()
         return _best(out, model, description)
 
 
@@ -127,36 +141,37 @@ def _draw(config: TrainConfig, epoch: int) -> Draw | None:
     )
 
 
-def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: TrainConfig) -> dict[str, float]:
-    """One epoch of steps, the validation after it, and the state brought up to date."""
+def _run_epoch(
+    state: TrainState,
+    net: nn.Module,
+    loss: Loss,
+    fit: Cache,
+    val: Cache,
+    config: TrainConfig,
+    between: Callable[[], None],
+) -> dict[str, float]:
+    """One epoch of steps, the validation after it, and the state brought up to date; `between` is called at each step.
+
+    Nothing in here makes a GPU wait but the reading of the losses, and then of the scores.
+    """
     frozen = state.epoch < config.freeze_epochs
     state.model.freeze_encoder(frozen)
     state.model.train()
-    net = distributed.wrapped(state.model)  # anew, because what is frozen changes between epochs
+    shared = distributed.wrapped(net)  # anew, because what is frozen changes between epochs
     distributed.reseed(config.seed, state.epoch)
-    steps = math.ceil(len(fit) / config.batch_size)
-    feed = batches(
-        fit,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        epoch=state.epoch,
-        draw=_draw(config, state.epoch),
-        workers=config.workers,
-        mine=distributed.mine,
-        device=next(state.model.parameters()).device,
-    )
-    total, seen = 0.0, 0
-    quiet = None if distributed.is_first() else True
-    for batch in tqdm(feed, total=steps, desc=f"epoch {state.epoch + 1}/{config.epochs}", leave=False, disable=quiet):
-        value = _step(state, net, loss, batch, config, progress=state.epoch + seen / len(fit), names=fit.names)
-        total += value * len(batch.group)
+    device = next(state.model.parameters()).device
+    tally, seen = Tally(state.epoch, fit.names, at_once=looks_at_once(device)), 0
+    for batch in _feed(fit, config, state.epoch, device):
+        step(state, shared, loss, batch, config, progress=state.epoch + seen / len(fit), tally=tally)
         seen += len(batch.group)
+        between()
+    train_loss = tally.mean()
     distributed.level(state.model, state.average)
     scores = _validate(state.scored, loss, val, config)
     record = {
         "epoch": state.epoch + 1,
         "lr": learning_rate(config, state.epoch + 1, state.lr_scale),  # what the epoch came to
-        "train_loss": total / seen,
+        "train_loss": train_loss,
         **scores,
         "encoder_frozen": float(frozen),
     }
@@ -164,80 +179,39 @@ def _run_epoch(state: TrainState, loss: Loss, fit: Cache, val: Cache, config: Tr
     return record
 
 
-def _step(
-    state: TrainState,
-    net: nn.Module,
-    loss: Loss,
-    batch: Batch,
-    config: TrainConfig,
-    *,
-    progress: float,
-    names: list[str],
-) -> float:
-    """One update of the weights; returns the loss of the whole batch."""
-    count = len(batch.group)
-    device = next(state.model.parameters()).device
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(config, progress, state.lr_scale)
-    images = batch.images.to(device, memory_format=torch.channels_last)
-    with autocast_to_train(state.model, device, config.amp), norms.together(config.sync_bn, count):
-        outputs = net(images)
-    value = _total_loss(loss, _pooled(outputs, count), distributed.pooled(batch.masks.to(device), count))
-    pictures = ", ".join(names[i] for i in batch.group[:4])
-    where = f"in epoch {state.epoch + 1}, batch with {pictures}. {intact(state.epoch)}"
-    if not torch.isfinite(value):
-        raise ValueError(f"loss must be finite; got {float(value.detach())} {where}")
-    state.optimizer.zero_grad(set_to_none=True)
-    shared = value * distributed.world()  # the mean of all processes' gradients is then that of `value`
-    state.scaler.scale(shared).backward()  # type: ignore[no-untyped-call]
-    state.scaler.unscale_(state.optimizer)
-    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    if not state.scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such steps by itself
-        raise ValueError(f"gradient must be finite; got norm {float(norm)} {where}")
-    if config.grad_clip is not None:
-        nn.utils.clip_grads_with_norm_(state.model.parameters(), config.grad_clip, norm)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.step += 1
-    if state.average is not None:
-        _update_average(state.average, state.model, min(config.ema, (1 + state.step) / (10 + state.step)))
-    return float(value.detach())
-
-
-def _pooled(outputs: Tensor | list[Tensor], count: int) -> list[Tensor]:
-    """The logits of the whole batch."""
-    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
-    return [distributed.pooled(one, count) for one in outputs]
-
-
-def _total_loss(loss: Loss, outputs: Tensor | list[Tensor], target: Tensor) -> Tensor:
-    """The loss, in float32 at least; over several supervised outputs, their mean."""
-    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
-    return torch.stack([loss(_exact(one), target) for one in outputs]).mean()
-
-
-def _exact(logits: Tensor) -> Tensor:
-    """Logits in float32 at least: half precision is for the network, not for the loss."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+def _feed(fit: Cache, config: TrainConfig, epoch: int, device: torch.device) -> Any:
+    """The batches of an epoch, with a bar in the first process."""
+    feed = batches(
+        fit,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+        draw=_draw(config, epoch),
+        workers=config.workers,
+        mine=distributed.mine,
+        device=device,
+    )
+    steps, quiet = math.ceil(len(fit) / config.batch_size), None if distributed.is_first() else True
+    return tqdm(feed, total=steps, desc=f"epoch {epoch + 1}/{config.epochs}", leave=False, disable=quiet)
 
 
 def _validate(model: Segmenter, loss: Loss, val: Cache, config: TrainConfig) -> dict[str, float]:
-    """Loss and scores on the validation set at the training size, padding left out."""
+    """Loss and scores on the validation set at the training size, padding left out; read when all is computed."""
     model.eval()
     device = next(model.parameters()).device
-    total, counts = 0.0, []
+    source, losses, counts = val.on(device), [], []
     with torch.inference_mode():
         for start in range(0, len(val), config.batch_size):
             group = tuple(range(start, min(start + config.batch_size, len(val))))
-            own = distributed.mine(group)
-            images = to_batch(val.images[own[0] : own[-1] + 1]).to(device)
-            masks = torch.from_numpy(val.masks[group[0] : group[-1] + 1]).long().to(device)
+            batch = val.batch(distributed.mine(group), source=source)
+            images = batch.images.to(device, non_blocking=True)
+            masks = distributed.pooled(batch.masks.to(device, non_blocking=True), len(group))
             with autocast(device, config.amp):
                 logits = distributed.pooled(model(images), len(group))
-            total += float(loss(_exact(logits), masks)) * len(masks)
-            counts.append(metrics.counts(to_mask(logits), masks, model.num_classes).cpu())
-    table = metrics.aggregate(torch.cat(counts))
+            losses.append((loss(exact(logits), masks), len(group)))
+            counts.append(metrics.counts(to_mask(logits), masks, model.num_classes))
+        total = sum(float(value) * size for value, size in losses)
+        table = metrics.aggregate(torch.cat(counts).cpu())
     names = ("dice_fg_image", "iou_fg_image", "iou_fg_pooled", f"miou_{max(2, model.num_classes)}class_pooled")
     return {"val_loss": total / len(val), **{f"val_{name}": table[name].value for name in names}}
 
@@ -259,38 +233,23 @@ def _end_epoch(state: TrainState, record: dict[str, float], config: TrainConfig,
         state.lr_scale *= 0.2
 
 
-def learning_rate(config: TrainConfig, progress: float, scale: float) -> float:
-    """Learning rate after `progress` epochs (with fractions).
-
-    Args:
-        config: Its lr, min_lr, schedule, warmup_epochs and epochs count.
-        progress: Epochs done, 0 upwards.
-        scale: What the plateau schedule has come down to, in (0, 1].
-
-    Example:
-        >>> config = TrainConfig(epochs=10, lr=1.0, min_lr=0.0, schedule="cosine")
-        >>> [round(learning_rate(config, epochs, 1.0), 6) for epochs in (0, 5, 10)]
-        [1.0, 0.5, 0.0]
-    """
-    if progress < config.warmup_epochs:
-        return config.lr * (progress + 0.05) / (config.warmup_epochs + 0.05)
-    share = (progress - config.warmup_epochs) / max(1e-9, config.epochs - config.warmup_epochs)
-    share = min(1.0, share)
-    if config.schedule == "cosine":
-        return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * share)) / 2
-    if config.schedule == "poly":
-        return max(config.min_lr, config.lr * math.pow(1 - share, 0.9))
-    return max(config.min_lr, config.lr * scale)
-
-
 def _start(model: Segmenter, config: TrainConfig, device: torch.device) -> TrainState:
     """A state before the first epoch."""
     torch.manual_seed(config.seed)
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    optimizer = kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    fused = True if device.type == "cuda" else None  # one kernel for all weights; on the CPU it would change the bits
+    optimizer = kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
     average = copy.deepcopy(model).requires_grad_(False) if config.ema > 0 else None
     scaler = torch.amp.GradScaler(device.type, enabled=needs_scaling(device, config.amp))
     return TrainState(model, average, optimizer, scaler)
+
+
+def _compiled(model: Segmenter, config: TrainConfig, pictures: int, device: torch.device) -> nn.Module:
+    """What computes the model's logits in a step: itself, or compiled for the size that most batches have."""
+    if not config.compile:
+        return model
+    rows = len(distributed.mine(tuple(range(min(config.batch_size, pictures)))))
+    return Compiled(model, rows, mode_of(device, config.size, distributed.world()))
 
 
 def _require_classes(model: Segmenter, train_data: Dataset, val_data: Dataset) -> None:
@@ -330,15 +289,3 @@ def _best(out: Path, model: Segmenter, description: Description) -> Predictor:
 
 def _out_of_patience(state: TrainState, config: TrainConfig) -> bool:
     return config.patience is not None and state.stale >= config.patience
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the average towards the model; whole numbers (batch counters) are copied."""
-    source = model.state_dict()
-    pairs = [(mean, source[name]) for name, mean in average.state_dict().items()]
-    floats = [(mean, value) for mean, value in pairs if mean.is_floating_point()]
-    torch._foreach_lerp_([mean for mean, _ in floats], [value for _, value in floats], 1 - decay)
-    for mean, value in pairs:
-        if not mean.is_floating_point():
-            mean.copy_(value)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from training_process import StopError, hurry
 
-from seglab import cli, distributed, norms, training
+from seglab import cli, distributed, norms, stepping, training
 from seglab.config import TrainConfig
 from seglab.losses import build_loss
 from seglab.models import Segmenter, build_model, list_models
@@ -146,11 +146,11 @@ def gradients(name: str) -> tuple[float, float]:
     alone = copy.deepcopy(model)
     images, target = torch.rand(3, 3, 64, 64).double(), (torch.rand(3, 64, 64) > 0.5).long()
     loss, own = build_loss("dice", reduce="batch"), list(distributed.mine((0, 1, 2)))
-    training._total_loss(loss, alone(images), target).backward()
+    stepping.total_loss(loss, alone(images), target).backward()
     net = distributed.wrapped(model)
     with norms.together(True, 3):
         outputs = net(images[own])
-    value = training._total_loss(loss, training._pooled(outputs, 3), distributed.pooled(target[own], 3))
+    value = stepping.total_loss(loss, stepping.pooled(outputs, 3), distributed.pooled(target[own], 3))
     (value * distributed.world()).backward()
     pairs = list(zip(alone.parameters(), model.parameters(), strict=True))
     assert all((a.grad is None) == (b.grad is None) for a, b in pairs)
@@ -161,14 +161,14 @@ def gradients(name: str) -> tuple[float, float]:
 
 def fail_in_second_epoch() -> None:
     """Let this process meet an error that the others do not."""
-    step = training._step
+    step = training.step
 
-    def failing(state: training.TrainState, *others: object, **named: object) -> float:
+    def failing(state: training.TrainState, *others: object, **named: object) -> None:
         if state.epoch == 1:
             raise ValueError("picture p3 must be whole; got half of it.")
-        return step(state, *others, **named)
+        step(state, *others, **named)
 
-    training._step = failing
+    training.step = failing
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"contract", "files"},
     {"images", "config", "settings", "stats", "blocks", "devices", "palette", "sealed", "texts"},
     {"models", "losses", "metrics", "data", "augmentation", "corruptions", "distributed"},
-    {"checkpoint", "disk_cache", "norms", "resident"},
+    {"checkpoint", "disk_cache", "norms", "resident", "compiling", "schedules"},
     {"exported", "tiles"},
     {"inference"},
     {"export"},
@@ -26,6 +26,7 @@ ROWS = [  # a module may import modules of the rows before its own, and nothing 
     {"evaluation", "explain", "batches", "history", "access"},
     {"runs", "cards", "packing", "scoring", "verdicts"},  # beside training and comparison: what stands alone
     {"resume", "records"},
+    {"stepping", "saving"},
     {"training", "comparison", "robustness"},
     {"experiments", "verification"},
     {"papers", "plots", "charts", "teach", "serving", "ablation", "orders"},

@@ -1,16 +1,40 @@
 """What a run writes about itself: rows, lines, curves and events."""
 
 import csv
+import errno
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from seglab.history import describe, log_tensorboard, write_history
+from seglab import history
+from seglab.history import History, Record, describe, log_tensorboard
 
 ROW = {"lr": 1e-3, "train_loss": 0.5, "val_loss": 0.25, "val_dice_fg_image": 0.75, "val_miou_3class_pooled": 0.5,
        "encoder_frozen": 0.0}  # fmt: skip
+
+
+def write_history(out: Path, records: list[Record], freeze_epochs: int) -> None:
+    with History(out, freeze_epochs) as written:
+        written.write(records)
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[int]:
+    """How many epochs each drawing of the curves had."""
+    counts: list[int] = []
+    monkeypatch.setattr(history, "_curves", lambda records, freeze: (counts.append(len(records)), b"x")[1])
+    return counts
+
+
+def two_epochs(out: Path, error: BaseException | None = None) -> None:
+    with History(out, 0) as written:
+        written.write(rows(1))
+        written.write(rows(2))
+        if error is not None:
+            raise error
 
 
 def rows(count: int) -> list[dict[str, float]]:
@@ -65,6 +89,44 @@ def test_curves_show_every_validation_score_and_where_freezing_ends(tmp_path, mo
     picture = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"))
     assert picture.shape[0] > 300
     assert picture.std() > 10
+
+
+def test_curves_are_drawn_at_once_then_after_a_pause_and_at_the_end(tmp_path, drawn, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(history.time, "monotonic", lambda: now)
+    with History(tmp_path, 0) as written:
+        written.write([])
+        for epoch, now in enumerate((100.0, 101.0, 104.9, 105.0, 106.0), start=1):  # noqa: B007 - the clock reads it
+            written.write(rows(epoch))
+        assert (tmp_path / "history.csv").read_text().count("\n") == 6
+        assert drawn == [1, 4]
+    assert drawn == [1, 4, 5]
+
+
+def test_curves_are_drawn_at_the_end_only_if_they_are_not_yet(tmp_path, drawn):
+    with History(tmp_path, 0) as written:
+        written.write(rows(3))
+    assert drawn == [3]
+
+
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_curves_are_drawn_when_a_training_is_stopped_too(tmp_path, drawn, error):
+    with pytest.raises(error):
+        two_epochs(tmp_path, error("stopped"))
+    assert drawn == [1, 2]
+
+
+def test_curves_that_cannot_be_drawn_do_not_hide_what_stopped_the_training(tmp_path, monkeypatch):
+    def full(records: list[Record], freeze: int) -> bytes:
+        if len(records) == 2:
+            raise OSError(errno.ENOSPC, "full")
+        return b"x"
+
+    monkeypatch.setattr(history, "_curves", full)
+    with pytest.raises(KeyError, match="first"):
+        two_epochs(tmp_path, KeyError("first"))
+    with pytest.raises(OSError, match="full"):
+        two_epochs(tmp_path)
 
 
 def test_same_history_gives_the_same_picture(tmp_path):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from training_process import Toy, run, toy
 
 import seglab
-from seglab import history, training
+from seglab import history, stepping, training
 from seglab.batches import Cache
 from seglab.checkpoint import load_model, load_state
 from seglab.config import TrainConfig
@@ -29,7 +29,8 @@ from seglab.inference import Predictor
 from seglab.losses import build_loss
 from seglab.models import Segmenter
 from seglab.runs import held
-from seglab.training import learning_rate, train
+from seglab.schedules import learning_rate
+from seglab.training import train
 
 HERE = Path(__file__).parent
 QUICK = {"size": 32, "batch_size": 2, "lr": 1e-2, "amp": False, "device": "cpu", "workers": 0}
@@ -561,13 +562,13 @@ def test_plateau_steps_down_after_every_five_epochs_without_improvement(fit, sco
 
 def test_average_equals_a_hand_computation(fit, monkeypatch):
     steps = []
-    update = training._update_average
+    update = stepping.update_average
 
     def record(average: nn.Module, model: nn.Module, decay: float) -> None:
         update(average, model, decay)
         steps.append((decay, model.net.head.weight.detach().clone(), average.net.head.weight.clone()))
 
-    monkeypatch.setattr(training, "_update_average", record)
+    monkeypatch.setattr(stepping, "update_average", record)
     model = toy()
     mean = model.net.head.weight.detach().double()
     fit(model, epochs=3, ema=0.35, lr=5e-2)
@@ -590,7 +591,7 @@ def test_average_copies_whole_numbers():
     average, model = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
     model.num_batches_tracked += 7
     model.running_mean += 1
-    training._update_average(average, model, 0.75)
+    stepping.update_average(average, model, 0.75)
     assert average.num_batches_tracked.item() == 7
     assert average.running_mean.tolist() == [0.25, 0.25]
 
@@ -599,7 +600,7 @@ def test_several_outputs_are_supervised_by_their_mean():
     target = torch.ones(1, 4, 4, dtype=torch.long)
     outputs = [torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 3.0)]
     expected = (math.log(2) + math.log(1 + math.exp(-3))) / 2
-    assert float(training._total_loss(build_loss("bce"), outputs, target)) == pytest.approx(expected)
+    assert float(stepping.total_loss(build_loss("bce"), outputs, target)) == pytest.approx(expected)
 
 
 # --- learning rates

@@ -59,7 +59,7 @@ def pixel_weights(logits: Tensor, target: Tensor, class_weights: Sequence[float]
         raise ValueError(f"class_weights must hold max(2, K) = {classes} numbers; got {class_weights!r}.")
     if weights.device.type == "cpu" and not (weights.isfinite() & (weights >= 0)).all():
         raise ValueError(f"class_weights must be numbers at least 0; got {class_weights!r}.")
-    return weights.to(logits.device)[target]
+    return weights.to(logits.device, non_blocking=True)[target]
 
 
 def mean(pixels: Tensor, weights: Tensor, reduce: str = "batch") -> Tensor:

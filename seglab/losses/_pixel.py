@@ -103,6 +103,7 @@ def focal(
     pixels = pixel_ce(logits, target)
     pixels = power(-torch.expm1(-pixels), gamma) * pixels
     if alpha is not None:
-        sides = logits.new_tensor([alpha if uniform_alpha else 1 - alpha, alpha])  # background, foreground
-        pixels = pixels * sides[(target > 0).long()]
+        # Filled, because a list copied to a GPU makes every step wait for it.
+        background, foreground = (pixels.new_full((), side) for side in (alpha if uniform_alpha else 1 - alpha, alpha))
+        pixels = pixels * torch.where(target > 0, foreground, background)
     return mean(pixels, known)

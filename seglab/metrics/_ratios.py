@@ -21,7 +21,8 @@ def counts(pred: Tensor, target: Tensor, num_classes: int, *, ignore_index: int 
 
     Returns:
         (N, K, K) int64 with K = max(2, num_classes), in pixels: rows true, columns predicted. All 0 for an image
-        without a known pixel.
+        without a known pixel. On the CPU a label that is no class is an error; elsewhere, where a look would make
+        the caller wait for the device, such a pixel is not counted.
 
     Example:
         >>> counts(torch.tensor([[[0, 1, 1, 1]]]), torch.tensor([[[0, 0, 1, 255]]]), 1)
@@ -32,6 +33,8 @@ def counts(pred: Tensor, target: Tensor, num_classes: int, *, ignore_index: int 
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1; got {num_classes}.")
     classes = max(2, num_classes)
+    if pred.device.type != "cpu":
+        return _without_a_look(pred, target, classes, ignore_index)
     if classes == 2 and (fast := _two_classes(pred, target, ignore_index)) is not None:
         return fast
     cells = classes * classes
@@ -45,6 +48,17 @@ def counts(pred: Tensor, target: Tensor, num_classes: int, *, ignore_index: int 
     for i, image in enumerate(cell):
         result[i] = torch.bincount(image.flatten(), minlength=cells + 1)[:cells]
     return result.view(-1, classes, classes)
+
+
+def _without_a_look(pred: Tensor, target: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """Counts (N, K, K) on a device that a look at a number would have to wait for; wrong labels are not counted."""
+    true, got = target.long(), pred.long()
+    known = (true != ignore_index) & (true >= 0) & (true < classes) & (got >= 0) & (got < classes)
+    cells = classes * classes
+    cell = (true * classes + got).masked_fill_(~known, cells).flatten(1)  # one cell more, not counted
+    result = torch.zeros(len(cell), cells + 1, dtype=torch.int64, device=cell.device)
+    result.scatter_add_(1, cell, torch.ones_like(cell))
+    return result[:, :cells].reshape(-1, classes, classes)
 
 
 def _two_classes(pred: Tensor, target: Tensor, ignore_index: int) -> Tensor | None:

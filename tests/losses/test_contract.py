@@ -7,7 +7,7 @@ from inspect import signature
 import pytest
 import torch
 
-from seglab import losses, training
+from seglab import losses, stepping
 
 from .batches import NAMES, batch, perfect
 
@@ -193,7 +193,7 @@ def test_every_image_counts_alike_unless_the_batch_is_summed(name: str, channels
 def test_deep_supervision_takes_the_mean_over_outputs(name: str, channels: int) -> None:
     loss = losses.build_loss(name)
     outputs, target = [batch(channels, seed=seed)[0].float().requires_grad_() for seed in (0, 1)], batch(channels)[1]
-    total = training._total_loss(loss, outputs, target)
+    total = stepping.total_loss(loss, outputs, target)
     total.backward()
     assert total.item() == pytest.approx(sum(loss(one, target).item() for one in outputs) / 2, rel=1e-6)
     for one in outputs:
