@@ -9,7 +9,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, Self
 
 import numpy as np
 import torch
@@ -36,6 +36,10 @@ class Batch(NamedTuple):
     masks: Tensor  # (N, S, S) int64; the letterbox's padding is IGNORE_INDEX
     indices: tuple[int, ...]  # which pictures of the data set
     group: tuple[int, ...] = ()  # those of the whole batch, of which this is what `mine` took
+
+    def pinned(self) -> Self:
+        """The batch in memory from which a GPU copies by itself, so that the step need not wait for the copy."""
+        return self._replace(images=self.images.pin_memory(), masks=self.masks.pin_memory())
 
 
 class Cache:
@@ -156,7 +160,8 @@ def batches(  # noqa: PLR0913 - four say which pictures, four how they come
     source = None if device is None else cache.on(device)
 
     def made(group: tuple[int, ...]) -> Batch:
-        return cache.batch(mine(group), draw, source)._replace(group=group)
+        batch = cache.batch(mine(group), draw, source)._replace(group=group)
+        return batch.pinned() if source is None and device is not None and device.type == "cuda" else batch
 
     order = np.random.default_rng([seed, epoch]).permutation(len(cache)).tolist()
     groups = [tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]

@@ -135,6 +135,7 @@ def _of_the_compiler(error: BaseException) -> bool:
 
 
 def _words(error: BaseException) -> str:
-    """An error in a few words."""
+    """An error in a few words; of one inside the compiler's own, the inner one's."""
+    error = getattr(error, "inner_exception", error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")[:160]

@@ -4,8 +4,8 @@ import errno
 import platform
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what a file system 
 def held(out: Path) -> Iterator[None]:
     """Make the run folder and hold it, so that two processes cannot write into one run.
 
-    Temporary files of a killed process are removed. The lock is the system's: it ends with the process.
+    Temporary files of a killed process are removed. The lock is the system's: it ends with the process. A folder that
+    was not there before, and in which an error left nothing, is removed again.
 
     Raises:
         OSError: If `out` cannot be a folder, or another process holds it.
@@ -43,6 +44,7 @@ def held(out: Path) -> Iterator[None]:
         ...     sorted(path.name for path in folder.iterdir())
         ['.lock']
     """
+    made = [path for path in (out, *out.parents) if not path.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / ".lock").open("w")
@@ -57,7 +59,12 @@ def held(out: Path) -> Iterator[None]:
                     f"run folder {out} must be free; another process trains in it. Choose another --out."
                 ) from None
         remove_leftovers(out)
-        yield
+        try:
+            yield
+        except BaseException:
+            if made:
+                _unmake(out, made)
+            raise
 
 
 @contextmanager
@@ -138,7 +145,8 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -
         )
     for name in ("versions", "threads", "device", "machine", "processes", "compiled"):
         if before.get(name, now[name]) != now[name]:
-            text = f"{name} were {before[name]} in the run {out} and are {now[name]} now"
+            was, is_ = ("were", "are") if name.endswith("s") else ("was", "is")
+            text = f"{name} {was} {before[name]} in the run {out} and {is_} {now[name]} now"
             warnings.warn(f"{text}: the result will not be equal bit for bit.", stacklevel=5)
 
 
@@ -175,6 +183,15 @@ def _loss_text(loss: Loss) -> str:
     """A loss as name and settings."""
     name = getattr(getattr(loss, "func", loss), "__name__", type(loss).__name__)
     return f"{name}({', '.join(f'{k}={v}' for k, v in sorted(getattr(loss, 'keywords', {}).items()))})"
+
+
+def _unmake(out: Path, made: Sequence[Path]) -> None:
+    """Remove folders that were made for a run, from the inside to the outside, unless something is in them."""
+    with suppress(OSError):
+        if [path.name for path in out.iterdir()] == [".lock"]:
+            (out / ".lock").unlink()
+        for path in made:
+            path.rmdir()
 
 
 def _lock(handle: int) -> None:

@@ -86,10 +86,14 @@ class Saver:
         """
         self.finish()
         snapshot = Snapshot.of(state, self._facts, self._description, self._config.save_every)
-        if self._pool is None:
+        if self._pool is not None:
+            snapshot = snapshot.copied()
+            try:
+                self._written = self._pool.submit(write, self._out, snapshot)
+            except RuntimeError:  # the system has no thread left; then this one writes, now and later
+                self._pool = None
+        if self._written is None:
             write(self._out, snapshot)
-        else:
-            self._written = self._pool.submit(write, self._out, snapshot.copied())
         self._untold = state.history[-1]
 
     def tell(self) -> None:

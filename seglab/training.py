@@ -68,17 +68,21 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
         val_data: Pictures to choose the best epoch by; never report on them.
         config: How.
         out: Run folder: run.json, best.safetensors and its copy, last.pt and previous.pt (the states after the last
-            two epochs), epoch_NNN.safetensors, history.csv, history.txt, curves.png and tensorboard/.
-        on_epoch: Called with each epoch's record, in the first process; an exception in it stops the run, which can be
-            resumed.
+            two epochs), epoch_NNN.safetensors, history.csv, history.txt, curves.png (drawn every few seconds, and at
+            the end) and tensorboard/.
+        on_epoch: Called with each epoch's record, in the first process, when the epoch's files are whole and no newer
+            ones have begun; on a GPU that is between the first steps of the next epoch. An exception in it stops the
+            run, which can be resumed.
         resume: Go on where the run folder stopped, from the newest state that is whole; False refuses a folder that
             holds a run.
         card: Facts to keep in the checkpoints' description, as JSON can hold them; "title" becomes its title.
 
     Raises:
         ValueError: If the data, the model or the resumed run do not fit together, or a loss, gradient or weight is
-            not finite: no step is skipped, training stops before the numbers reach a file. If several processes
-            have fewer pictures in a batch than they are, or were given different things.
+            not finite: no step is skipped, training stops before the numbers reach a file (on a GPU at the end of the
+            epoch, and `model` has met them by then). If config.compile finds no compiler, or one that cannot
+            translate the model. If several processes have fewer pictures in a batch than they are, or were given
+            different things.
         MemoryError: If there is too little memory.
         OSError: If the run folder cannot be written, or another process trains in it; or one of several processes
             ended.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from training_process import StopError, hurry
 
-from seglab import cli, distributed, norms, stepping, training
+from seglab import cli, compiling, distributed, norms, stepping, training
 from seglab.config import TrainConfig
 from seglab.losses import build_loss
 from seglab.models import Segmenter, build_model, list_models
@@ -33,6 +33,9 @@ JOBS = {  # the last batch of eleven pictures has three, the last validation bat
     "group": {"epochs": 2, "warmup_epochs": 1},
     "one": {"sync_bn": True, "epochs": 2},
     "own": {"epochs": 3, "ema": 0.5, "optimizer": "adamw"},
+    "compiled": {"epochs": 3, "ema": 0.5, "optimizer": "adamw", "freeze_epochs": 1, "compile": True},
+    "not compiled": {"epochs": 3, "ema": 0.5, "optimizer": "adamw", "freeze_epochs": 1},
+    "later": {"epochs": 3, "ema": 0.5, "optimizer": "adamw", "freeze_epochs": 1},
 }
 SHAPE = (5, 3, 4, 6)
 
@@ -73,6 +76,8 @@ def run(job: str, out: Path, stop: int | None = None) -> None:
         if record["epoch"] == stop:
             raise StopError
 
+    compiling.BACKEND = "eager"  # the same operations: what is looked at is who calls them
+    training.looks_at_once, training.saves_apart = (lambda device: job != "later"), (lambda device: job == "later")
     adam, torch.optim.Adam = torch.optim.Adam, torch.optim.SGD
     try:
         fit, val = discs(1 if job == "one" else 11), discs(5, seed=1, prefix="v")

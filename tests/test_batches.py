@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_pictures import discs
 
+from seglab import resident
 from seglab.augmentation import Parameters, draw
 from seglab.batches import Batch, Cache, batches
 from seglab.contract import IGNORE_INDEX, Sample
@@ -230,3 +231,14 @@ def test_error_of_an_augmenting_thread_names_the_batch_and_never_ends_the_epoch_
     feed = batches(Cache(pictures(6), 32), batch_size=2, seed=0, epoch=0, draw=fail, workers=workers)
     with pytest.raises(ValueError, match=r"batch with p\d, p\d could not be made; got StopIteration\."):
         list(feed)
+
+
+def test_for_a_gpu_without_room_batches_come_in_memory_it_copies_from(pictures, monkeypatch):
+    monkeypatch.setattr(resident, "free_memory", lambda device: 0)
+    pinned: list[torch.Size] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: (pinned.append(tensor.shape), tensor)[1])
+    cache = Cache(pictures(4), 32)
+    for device, count in ((None, 0), (torch.device("cpu"), 0), (torch.device("cuda"), 4)):
+        list(batches(cache, batch_size=2, seed=0, epoch=0, draw=None, workers=0, device=device))
+        assert len(pinned) == count
+    assert set(pinned) == {(2, 3, 32, 32), (2, 32, 32)}

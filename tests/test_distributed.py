@@ -114,6 +114,11 @@ def test_without_sync_bn_each_process_normalises_its_own_part(one, two):
     assert distance(one / "own", two / "own", "model") > 1e-3
 
 
+@pytest.mark.parametrize("job", ["compiled", "later"])
+def test_compiled_code_later_looks_and_a_saving_thread_change_no_bit_of_two_processes(job, two):
+    assert fingerprint(two / job) == fingerprint(two / "not compiled")
+
+
 def test_checkpoint_of_two_processes_holds_plain_batch_norm(one, two):
     names = [load_state(folder / "sync" / "last.pt")["model"].keys() for folder in (one, two)]
     assert names[0] == names[1]

@@ -5,11 +5,15 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from seglab import resident
+from seglab import resident, training
 from seglab.augmentation import draw
 from seglab.batches import Batch, Cache, batches
+from seglab.config import TrainConfig
 from seglab.contract import IGNORE_INDEX, PADDING_GREY
+from seglab.losses import build_loss
+from seglab.models import Segmenter
 from seglab.resident import Resident
 
 CPU = torch.device("cpu")
@@ -123,6 +127,22 @@ def test_an_error_names_the_batch(cache, room):
     feed = batches(cache, batch_size=3, seed=0, epoch=0, draw=fail, workers=2, device=CPU)
     with pytest.raises(ValueError, match=r"batch with p\d, p\d, p\d could not be made; got KeyError: \d\."):
         list(feed)
+
+
+def test_validation_takes_its_pictures_from_the_device_and_scores_the_same(pictures, room, monkeypatch):
+    torch.manual_seed(0)
+    model, config = Segmenter(nn.Conv2d(3, 1, 1)), TrainConfig(size=32, batch_size=2, amp=False)
+    val, taken = Cache(pictures(5), 32), []
+    batch = Resident.batch
+    monkeypatch.setattr(
+        Resident, "batch", lambda self, indices, draw: (taken.extend(indices), batch(self, indices, draw))[1]
+    )
+    found = training._validate(model, build_loss("bce_dice"), val, config)
+    assert taken == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(resident, "free_memory", lambda device: 0)
+    expected = training._validate(model, build_loss("bce_dice"), Cache(pictures(5), 32), config)
+    assert found == expected
+    assert len(taken) == 5
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -288,6 +288,27 @@ def test_file_in_place_of_the_run_folder_is_said_before_training(fit, tmp_path):
         fit()
 
 
+def test_error_before_anything_is_written_leaves_no_folder_that_was_not_there(pictures, tmp_path):
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new" / "deep" / "run", tmp_path / "there" / "run"):
+        with pytest.raises(ValueError, match="data set must hold at least one picture"):
+            train(toy(), build_loss("bce"), pictures(0), pictures(1), config(), out=out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_error_after_something_is_written_leaves_the_folder(tmp_path):
+    out = tmp_path / "new" / "run"
+
+    def fail() -> None:
+        with held(out):
+            (out / "note").touch()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "note"]
+
+
 # --- a network of one's own
 
 

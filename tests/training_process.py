@@ -1,7 +1,7 @@
 """Trains in a process of its own, for tests that stop it: `python training_process.py PLAN.json`.
 
 A plan is a list of jobs: {"out": folder, "config": settings, "stop": epoch after which on_epoch raises, "kills": how
-often a training process is killed at a random moment before one may finish}.
+often a training process is killed at a random moment before one may finish, "apart": whether a thread saves}.
 """
 
 import contextlib
@@ -108,6 +108,8 @@ if __name__ == "__main__":
     hurry()
     torch.manual_seed(int(time.time()))  # another start than the process before
     for job in json.loads(Path(sys.argv[1]).read_text()):
+        apart = bool(job.get("apart"))
+        training.saves_apart = (lambda device: True) if apart else (lambda device: False)
         if job.get("kills"):
             run_killed(job["out"], job["config"], job["kills"])
         else:
