@@ -1,4 +1,4 @@
-"""A headless Chromium for the browser tests, and a free port for what it looks at."""
+"""A headless Chromium for the browser tests, its pages watched, and a free port for what it looks at."""
 
 import os
 import shutil
@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-__all__ = ["chromium", "free_port"]
+__all__ = ["chromium", "free_port", "watched"]
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # as with the network unplugged
 ]  # fmt: skip
 
 
@@ -34,6 +35,29 @@ def chromium(**options: Any) -> Iterator[Any]:
         )
         yield context
         context.close()
+
+
+@contextmanager
+def watched(context: Any, address: str, *, width: int = 1280) -> Iterator[Any]:
+    """A new page; afterwards, it may have asked nobody but the address, and no script may have failed.
+
+    Requests are only listened to: a page whose requests are routed loads everything anew each time.
+    """
+    page, outside, errors = context.new_page(), [], []
+    page.set_viewport_size({"width": width, "height": 900})
+
+    def note(request: Any) -> None:
+        if not request.url.startswith((address, "data:", "blob:")):
+            outside.append(request.url)
+
+    page.on("request", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    yield page
+    if not page.is_closed():
+        page.close()
+    assert outside == []
+    assert errors == []
 
 
 def missing(reason: str) -> NoReturn:

@@ -7,10 +7,7 @@ import io
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -20,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chromium import chromium, free_port
+from chromium import chromium, free_port, watched
 from colour_model import Colour
 from PIL import Image
 
@@ -34,6 +31,7 @@ from seglab.models import build_model
 pytestmark = pytest.mark.browser
 
 APP = Path(__file__).parents[1] / "app.py"
+OWN = pytest.mark.parametrize("page", [(1280, "light")], indirect=True, ids=["own"])  # a page that no other test has
 
 
 @pytest.fixture(scope="module")
@@ -54,25 +52,69 @@ def context() -> Iterator[Any]:
         yield context
 
 
+@pytest.fixture(scope="module")
+def first(context: Any, address: str) -> Iterator[tuple[Any, str]]:
+    """The page that most tests share, and how it looks with its first example."""
+    with watched(context, address) as page:
+        yield page, loaded(page, address)
+
+
 @pytest.fixture
-def page(context: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The page with its first example; afterwards, no outside request and no script error may have happened."""
-    page, outside, errors = context.new_page(), [], []
-    width, theme = getattr(request, "param", (1280, "light"))
-    page.set_viewport_size({"width": width, "height": 900})
+def page(request: pytest.FixtureRequest, context: Any, address: str) -> Iterator[Any]:
+    """The shared page with its first example, or, where a test names width and theme, a page of its own.
 
-    def outsider(url: str) -> bool:
-        return not url.startswith((address, "data:", "blob:"))
+    The shared one is loaded anew where it cannot be brought back. What is folded away may be left as it was: no two
+    tests that share the page open the same, but for what a comparison resets.
+    """
+    if hasattr(request, "param"):
+        width, theme = request.param
+        with watched(context, address, width=width) as page:
+            loaded(page, address, theme)
+            yield page
+        return
+    page, look = request.getfixturevalue("first")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    if look_of(page) != look and not back_at_first(page, look):
+        loaded(page, address)
+    yield page
 
-    page.route(outsider, lambda route: (outside.append(route.request.url), route.abort()))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+
+def loaded(page: Any, address: str, theme: str = "light") -> str:
+    """Load the page and wait until its first example is complete; how it looks then."""
     page.goto(f"{address}?__theme={theme}")
     pixels(page, "#out_0 img")
-    yield page
-    page.close()
-    assert outside == []
-    assert errors == []
+    settled(page)
+    return look_of(page)
+
+
+def look_of(page: Any) -> str:
+    """What a visitor sees and may have changed: size, address, words, fields, buttons, pictures; times aside."""
+    look = """() => {
+        const seen = (tag, values) => [...document.querySelectorAll(tag)].filter(e => e.checkVisibility()).map(values);
+        return JSON.stringify([innerWidth, location.href, seen('p, td, th, li, label', e => e.innerText),
+            seen('input', e => [e.type, e.value, e.checked]),
+            seen('button', e => [e.innerText, e.ariaLabel, e.disabled, e.ariaSelected, e.classList.contains('open')]),
+            seen('img', e => [e.alt, e.naturalWidth])]);
+    }"""
+    return re.sub(r'(?<=Model time, ms)[",\d.]+', "", page.evaluate(look))
+
+
+def back_at_first(page: Any, look: str) -> bool:
+    """Close what is open, press the first example; whether the page then looks as when it was loaded."""
+    page.evaluate("document.querySelectorAll('button.open, [data-testid=toast-close]').forEach(e => e.click())")
+    error_map, said = page.get_by_role("radio", name="Error map"), "Example shown: Skin lesion with mask"
+    for _ in range(2):  # the second time with the view that it had, if that has changed
+        if look_of(page) == look:
+            return True
+        if said in page.locator("#live").inner_text():
+            return False  # there would be nothing to wait for
+        page.get_by_role("button", name="Skin lesion with mask").click()
+        status(page, said)
+        settled(page)
+        if not error_map.is_checked():
+            error_map.check()
+            status(page, "View: Error map")
+    return look_of(page) == look
 
 
 @pytest.fixture
@@ -140,6 +182,7 @@ def compare(page: Any, files: dict[str, Path], mask: str = "squares_mask") -> No
     status(page, "Done")
 
 
+@OWN
 def test_finished_example_without_a_click(page: Any) -> None:
     status(page, "Example shown")
     assert pixels(page, "#out_0 img").std() > 5
@@ -262,13 +305,15 @@ def choose_by_enter(page: Any, file: Path) -> None:
     page.on("filechooser", lambda chooser: choosers.append(chooser))
     for _ in range(20):
         page.keyboard.press("Enter")
-        page.wait_for_timeout(1000)
-        if choosers:
-            choosers[0].set_files(file)
-            return
+        for _ in range(20):
+            page.wait_for_timeout(50)
+            if choosers:
+                choosers[0].set_files(file)
+                return
     pytest.fail("Enter on the upload button opens no file chooser.")
 
 
+@OWN
 def test_keyboard_alone_does_everything(page: Any, files: dict[str, Path]) -> None:
     """From the first Tab to the download, with Tab, Enter, the space bar and arrow keys only."""
     tab_to(page, "e.textContent.trim() === 'Steel scratch with mask'")
@@ -318,6 +363,7 @@ def test_mask_is_painted_with_the_mouse(page: Any, files: dict[str, Path]) -> No
     page.get_by_role("button", name="Use as true mask").click()
     page.locator("#paint").filter(has_text="Nothing is painted, so there is no mask").wait_for()
     assert page.locator("#truth input[type=file]").count() == 1  # still no mask: none is never an empty one
+    page.get_by_role("button", name="Brush", exact=True).click()
     page.get_by_role("slider", name="Brush width").fill("20")
     box = page.locator("#paint canvas").bounding_box()
     at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in ((0.25, 0.5), (0.45, 0.5))]
@@ -340,6 +386,7 @@ def test_mask_is_painted_with_the_mouse(page: Any, files: dict[str, Path]) -> No
 
 def test_mask_is_painted_and_erased_with_keys(page: Any) -> None:
     page.get_by_role("button", name="Paint the true mask").click()
+    page.get_by_role("button", name="Brush", exact=True).press("Enter")
     page.locator("#paint canvas").focus()
     keys = page.keyboard
     keys.press("Space")
@@ -359,29 +406,29 @@ def test_mask_is_painted_and_erased_with_keys(page: Any) -> None:
     said.filter(has_text="Nothing is painted").wait_for()
 
 
-def test_languages_are_chosen_by_link_by_address_and_by_the_browser(page: Any, address: str) -> None:
-    settled(page)
-    page.get_by_role("link", name="Deutsch").click()
-    status(page, "Beispiel: Hautläsion mit Maske")
-    assert page.evaluate("[document.documentElement.lang, document.title.split(':')[1]]") == [
-        "de",
-        " Modelle an einem Bild vergleichen",
-    ]
-    assert page.get_by_role("button", name="Vergleichen", exact=True).is_visible()
-    assert "In diesem einen Bild" in page.locator("#verdict").inner_text().replace("in diesem", "In diesem")
-    settled(page)
-    page.add_init_script("Object.defineProperty(navigator, 'languages', {get: () => ['zh-CN', 'en']})")
-    page.goto(address)
-    status(page, "已显示示例")
-    assert page.evaluate("document.documentElement.lang") == "zh-Hans"
-    settled(page)
-    page.get_by_role("link", name="English").click()
-    status(page, "Example shown")
-    settled(page)
-    page.goto(f"{address}?lang=de")
-    status(page, "Beispiel:")
-    settled(page)
-    assert page.url == f"{address}de"
+def test_languages_are_chosen_by_link_by_address_and_by_the_browser(context: Any, address: str) -> None:
+    with watched(context, address) as page:
+        page.goto(f"{address}?lang=de")
+        status(page, "Beispiel:")
+        settled(page)
+        assert page.url == f"{address}de"
+        page.add_init_script("Object.defineProperty(navigator, 'languages', {get: () => ['zh-CN', 'en']})")
+        page.goto(address)
+        status(page, "已显示示例")
+        assert page.evaluate("document.documentElement.lang") == "zh-Hans"
+        settled(page)
+        page.get_by_role("link", name="English").click()
+        status(page, "Example shown")
+        settled(page)
+        page.get_by_role("link", name="Deutsch").click()
+        status(page, "Beispiel: Hautläsion mit Maske")
+        assert page.evaluate("[document.documentElement.lang, document.title.split(':')[1]]") == [
+            "de",
+            " Modelle an einem Bild vergleichen",
+        ]
+        assert page.get_by_role("button", name="Vergleichen", exact=True).is_visible()
+        assert "In diesem einen Bild" in page.locator("#verdict").inner_text().replace("in diesem", "In diesem")
+        settled(page)
 
 
 def test_targets_are_large_and_pictures_have_words(page: Any) -> None:
@@ -397,11 +444,21 @@ def test_targets_are_large_and_pictures_have_words(page: Any) -> None:
     assert page.evaluate(silent) == []
 
 
-@pytest.mark.parametrize("page", [(360, "light"), (320, "dark"), (1280, "dark")], indirect=True)
-def test_no_sideways_scroll(page: Any) -> None:
-    width = page.viewport_size["width"]
+def is_within(page: Any, width: int) -> bool:
+    """Whether the page in a window of that width scrolls up and down only."""
+    page.set_viewport_size({"width": width, "height": 900})
     shoot(page, f"width-{width}")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    return bool(page.evaluate("document.documentElement.scrollWidth") <= width)
+
+
+def test_no_sideways_scroll(page: Any) -> None:
+    assert is_within(page, 360)
+
+
+@pytest.mark.parametrize("page", [(320, "dark")], indirect=True)
+def test_no_sideways_scroll_in_the_dark(page: Any) -> None:
+    assert is_within(page, 320)
+    assert is_within(page, 1280)
 
 
 def call(address: str, data: list[Any]) -> str:
@@ -443,29 +500,6 @@ def test_readme_shows_how_programs_ask(address: str, files: dict[str, Path], mon
     assert [one["name"] for one in found["numbers"]["models"]] == ["skin-plain", "skin-cbam"]
     with zipfile.ZipFile(found["archive"]) as archive:
         assert {"skin-plain_mask.png", "skin-cbam_mask.png", "metrics.json"} <= set(archive.namelist())
-
-
-def test_sigterm_ends_the_app_and_removes_its_files(tmp_path: Path) -> None:
-    port = free_port()
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    environment.pop("GRADIO_TEMP_DIR", None)
-    started = time.monotonic()
-    command = [sys.executable, str(APP), "--port", str(port), "--no-browser"]
-    app = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        while time.monotonic() - started < 120 and app.poll() is None:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.2)
-        print(f"answered after {time.monotonic() - started:.1f} s")
-        assert list(tmp_path.glob("seglab-app-*"))
-        app.send_signal(signal.SIGTERM)
-        assert app.wait(timeout=30) in (0, 130), app.stdout.read()
-        assert not list(tmp_path.glob("seglab-app-*"))
-    finally:
-        app.kill()
 
 
 def test_only_this_computer_is_served(address: str) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app_process import BusyError, Client, RefusedError, Server, file, form, served
+from app_process import ROOT, BusyError, Client, RefusedError, Server, file, form, served
+from chromium import free_port
 from PIL import Image
 
 pytest.importorskip("gradio")
@@ -595,6 +597,29 @@ def test_files_are_gone_when_the_app_ends(tmp_path, number):
         running.process.wait(30)
     assert not list(tmp_path.glob("seglab-app-*"))
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".zip")]
+
+
+def test_sigterm_ends_app_py_and_removes_its_files(tmp_path):
+    port = free_port()
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    started = time.monotonic()
+    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--no-browser"]
+    app = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        while time.monotonic() - started < 120 and app.poll() is None:
+            try:
+                Client(port).ask("GET", "/", wait=5)
+                break
+            except OSError:
+                time.sleep(0.2)
+        print(f"answered after {time.monotonic() - started:.1f} s")
+        assert list(tmp_path.glob("seglab-app-*"))
+        app.send_signal(signal.SIGTERM)
+        assert app.wait(timeout=30) in (0, 130), app.stdout.read()
+        assert not list(tmp_path.glob("seglab-app-*"))
+    finally:
+        app.kill()
 
 
 def test_public_app_warns_and_trains_nothing(public, server):
