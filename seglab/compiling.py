@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from seglab import distributed
+from seglab.config import TrainConfig
 from seglab.devices import out_of_memory
 
-__all__ = ["GRAPHS_BELOW", "Compiled", "compiler", "mode_of", "require_own_norms"]
+__all__ = ["GRAPHS_BELOW", "Compiled", "compiler", "mode_of", "prepared", "require_own_norms"]
 
 GRAPHS_BELOW = 512  # pixels, the side of a training picture
 BACKEND = "inductor"
@@ -73,6 +74,28 @@ def mode_of(device: torch.device, size: int, processes: int) -> str | None:
         ('reduce-overhead', None, None, None)
     """
     return "reduce-overhead" if device.type == "cuda" and size < GRAPHS_BELOW and processes == 1 else None
+
+
+def prepared(model: nn.Module, config: TrainConfig, pictures: int, device: torch.device) -> nn.Module:
+    """What computes a model's logits in a step: itself, or compiled for the size that most batches have.
+
+    Args:
+        model: On the device.
+        config: Its compile, batch_size and size count.
+        pictures: Pictures in an epoch.
+        device: Where the steps are.
+
+    Example:
+        >>> model = nn.Conv2d(3, 1, 1)
+        >>> prepared(model, TrainConfig(), 10, torch.device("cpu")) is model
+        True
+        >>> prepared(model, TrainConfig(compile=True, batch_size=8), 5, torch.device("cpu")).rows
+        5
+    """
+    if not config.compile:
+        return model
+    rows = len(distributed.mine(tuple(range(min(config.batch_size, pictures)))))
+    return Compiled(model, rows, mode_of(device, config.size, distributed.world()))
 
 
 @contextmanager

@@ -6,20 +6,23 @@ them once, before anything of the epoch is saved. On the processor each is looke
 the training before it reaches the weights. The records are the same, bit for bit.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from seglab import distributed, norms
-from seglab.batches import Batch
+from seglab import augmentation, distributed, norms
+from seglab.batches import Batch, Cache, batches
 from seglab.config import TrainConfig
-from seglab.devices import autocast_to_train
+from seglab.devices import autocast_to_train, needs_scaling
+from seglab.models import Segmenter
 from seglab.resume import TrainState, intact
 from seglab.runs import Loss
 from seglab.schedules import learning_rate
 
-__all__ = ["Tally", "exact", "looks_at_once", "pooled", "step", "total_loss", "update_average"]
+__all__ = ["Tally", "exact", "feed", "looks_at_once", "pooled", "start", "step", "total_loss", "update_average"]
 
 
 def looks_at_once(device: torch.device) -> bool:
@@ -30,6 +33,47 @@ def looks_at_once(device: torch.device) -> bool:
         (True, False)
     """
     return device.type != "cuda"
+
+
+def start(model: Segmenter, config: TrainConfig, device: torch.device) -> TrainState:
+    """A state before the first epoch.
+
+    Args:
+        model: On the device.
+        config: Its seed, optimizer, lr, weight_decay, ema and amp count.
+        device: Where the steps will be.
+    """
+    torch.manual_seed(config.seed)
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    fused = True if device.type == "cuda" else None  # one kernel for all weights; on the CPU it would change the bits
+    optimizer = kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    average = copy.deepcopy(model).requires_grad_(False) if config.ema > 0 else None
+    scaler = torch.amp.GradScaler(device.type, enabled=needs_scaling(device, config.amp))
+    return TrainState(model, average, optimizer, scaler)
+
+
+def feed(fit: Cache, config: TrainConfig, epoch: int, device: torch.device) -> Iterator[Batch]:
+    """This process's part of the batches of an epoch, augmented.
+
+    Args:
+        fit: The pictures.
+        config: Its batch_size, seed, workers and the settings of augmentation count.
+        epoch: Epochs finished before.
+        device: Where the steps are.
+    """
+    draw = partial(
+        augmentation.draw, config.seed, epoch, rotation=config.augment_rotation, strength=config.augment_strength
+    )
+    return batches(
+        fit,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+        draw=draw if config.augment else None,
+        workers=config.workers,
+        mine=distributed.mine,
+        device=device,
+    )
 
 
 class Tally:

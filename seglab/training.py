@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from seglab import augmentation, distributed, metrics
-from seglab.batches import Cache, Draw, batches
+from seglab import distributed, metrics
+from seglab.batches import Cache
 from seglab.checkpoint import BEST, Description, description_text, load_into
-from seglab.compiling import Compiled, compiler, mode_of, require_own_norms
+from seglab.compiling import compiler, prepared, require_own_norms
 from seglab.config import TrainConfig
 from seglab.contract import to_mask
 from seglab.data import Dataset
-from seglab.devices import autocast, needs_scaling
+from seglab.devices import autocast
 from seglab.files import atomic_text
 from seglab.history import History, Record, log_tensorboard
 from seglab.inference import Predictor
@@ -31,7 +30,7 @@ from seglab.resume import SCORE, TrainState, resume_run, share
 from seglab.runs import Loss, explained, facts_of, held
 from seglab.saving import Saver, saves_apart
 from seglab.schedules import learning_rate
-from seglab.stepping import Tally, exact, looks_at_once, step
+from seglab.stepping import Tally, exact, feed, looks_at_once, start, step
 
 __all__ = ["train"]
 
@@ -109,7 +108,7 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
         held(out) if first else nullcontext(),
         explained(config),
     ):
-        state = _start(model.to(device).to(memory_format=torch.channels_last), config, device)
+        state = start(model.to(device).to(memory_format=torch.channels_last), config, device)
         fit, val = (Cache(data, config.size, workers=config.workers) for data in (train_data, val_data))
         facts = facts_of(model, loss, config, fit, val, device)
         distributed.require_alike(facts | {"threads": None, "machine": None})
@@ -119,7 +118,7 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
             told = {k: v for k, v in facts.items() if k != "digests"} | {"environment": environment(device.type)}
             atomic_text(out / "run.json", json.dumps(told, indent=1) + "\n")
         share(state)
-        net, apart = _compiled(state.model, config, len(fit), device), first and saves_apart(device)
+        net, apart = prepared(state.model, config, len(fit), device), first and saves_apart(device)
         with (
             History(out, config.freeze_epochs) as history,
             Saver(out, facts, description, config, on_epoch=on_epoch, apart=apart) as saver,
@@ -134,15 +133,6 @@ def train(  # noqa: PLR0913 - five say what is trained, four how
                     history.write(state.history)
                     saver.tell()
         return _best(out, model, description)
-
-
-def _draw(config: TrainConfig, epoch: int) -> Draw | None:
-    """The augmentation of one epoch, by index of the picture."""
-    if not config.augment:
-        return None
-    return partial(
-        augmentation.draw, config.seed, epoch, rotation=config.augment_rotation, strength=config.augment_strength
-    )
 
 
 def _run_epoch(
@@ -165,7 +155,9 @@ def _run_epoch(
     distributed.reseed(config.seed, state.epoch)
     device = next(state.model.parameters()).device
     tally, seen = Tally(state.epoch, fit.names, at_once=looks_at_once(device)), 0
-    for batch in _feed(fit, config, state.epoch, device):
+    bar = {"desc": f"epoch {state.epoch + 1}/{config.epochs}", "disable": None if distributed.is_first() else True}
+    total = math.ceil(len(fit) / config.batch_size)
+    for batch in tqdm(feed(fit, config, state.epoch, device), total=total, leave=False, **bar):
         step(state, shared, loss, batch, config, progress=state.epoch + seen / len(fit), tally=tally)
         seen += len(batch.group)
         between()
@@ -181,22 +173,6 @@ def _run_epoch(
     }
     _end_epoch(state, record, config, val.has_objects)
     return record
-
-
-def _feed(fit: Cache, config: TrainConfig, epoch: int, device: torch.device) -> Any:
-    """The batches of an epoch, with a bar in the first process."""
-    feed = batches(
-        fit,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        epoch=epoch,
-        draw=_draw(config, epoch),
-        workers=config.workers,
-        mine=distributed.mine,
-        device=device,
-    )
-    steps, quiet = math.ceil(len(fit) / config.batch_size), None if distributed.is_first() else True
-    return tqdm(feed, total=steps, desc=f"epoch {epoch + 1}/{config.epochs}", leave=False, disable=quiet)
 
 
 def _validate(model: Segmenter, loss: Loss, val: Cache, config: TrainConfig) -> dict[str, float]:
@@ -235,25 +211,6 @@ def _end_epoch(state: TrainState, record: dict[str, float], config: TrainConfig,
         state.stale += 1
     if config.schedule == "plateau" and state.stale > 0 and state.stale % 5 == 0:
         state.lr_scale *= 0.2
-
-
-def _start(model: Segmenter, config: TrainConfig, device: torch.device) -> TrainState:
-    """A state before the first epoch."""
-    torch.manual_seed(config.seed)
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    fused = True if device.type == "cuda" else None  # one kernel for all weights; on the CPU it would change the bits
-    optimizer = kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
-    average = copy.deepcopy(model).requires_grad_(False) if config.ema > 0 else None
-    scaler = torch.amp.GradScaler(device.type, enabled=needs_scaling(device, config.amp))
-    return TrainState(model, average, optimizer, scaler)
-
-
-def _compiled(model: Segmenter, config: TrainConfig, pictures: int, device: torch.device) -> nn.Module:
-    """What computes the model's logits in a step: itself, or compiled for the size that most batches have."""
-    if not config.compile:
-        return model
-    rows = len(distributed.mine(tuple(range(min(config.batch_size, pictures)))))
-    return Compiled(model, rows, mode_of(device, config.size, distributed.world()))
 
 
 def _require_classes(model: Segmenter, train_data: Dataset, val_data: Dataset) -> None:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_process import run, toy
 
-from seglab import history, losses, metrics, training
+from seglab import history, losses, metrics, stepping, training
 from seglab.batches import Cache
 from seglab.config import TrainConfig
 from seglab.contract import IGNORE_INDEX
 from seglab.losses import build_loss
 from seglab.models import Segmenter
 from seglab.resume import TrainState
-from seglab.stepping import Tally, step, update_average
+from seglab.stepping import Tally, feed, step, update_average
 from seglab.training import train
 
 LATER = torch.device("meta")  # tensors without numbers: whoever looks at one gets an error
@@ -155,7 +155,7 @@ def test_epoch_of_steps_looks_at_no_number_of_the_device_until_the_tally_is_read
     state, config = on_the_device(ema=0.9, grad_clip=0.5)
     fit, tally = Cache(pictures(5), 32), Tally(0, list("abcde"), at_once=False)
     with Copies() as copies:
-        for batch in training._feed(fit, config, 0, torch.device("cpu")):
+        for batch in feed(fit, config, 0, torch.device("cpu")):
             step(state, state.model, build_loss(name, **knobs), batch, config, progress=0.0, tally=tally)
     assert copies.waited == []
     assert state.step == 2
@@ -237,8 +237,8 @@ def test_on_a_gpu_all_weights_are_updated_by_one_kernel_and_elsewhere_as_ever(op
     monkeypatch.setattr(torch.optim, kinds[optimizer], spy)
     for device in ("cpu", "cuda", "mps"):
         monkeypatch.setattr(torch.amp, "GradScaler", lambda *_, **__: None)
-        monkeypatch.setattr(training, "needs_scaling", lambda *_: False)
-        training._start(toy(), TrainConfig(optimizer=optimizer), torch.device(device))
+        monkeypatch.setattr(stepping, "needs_scaling", lambda *_: False)
+        stepping.start(toy(), TrainConfig(optimizer=optimizer), torch.device(device))
     assert asked == [None, True, None]
 
 
