@@ -9,6 +9,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import NamedTuple, NoReturn, Self
 
 import numpy as np
@@ -88,7 +89,7 @@ class Cache:
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
+    @cached_property
     def has_objects(self) -> bool:
         """Whether any pixel of any mask is of a class above 0."""
         return bool(((self.masks > 0) & (self.masks != IGNORE_INDEX)).any())

@@ -4,8 +4,12 @@
 through the network as it is: nothing is ever compiled twice for a shape. Freezing and unfreezing the encoder are two
 networks to the compiler, and the second is compiled when it is first met.
 
+It is off unless asked for, because the first step waits for the compiler. On one busy core that took 62 seconds for a
+U-Net of width 4 at 32 pixels, and 4 when PyTorch's own cache on the disk had the code. On the processor it gains
+nothing over bfloat16 and channels last; what it gains on a GPU has not been measured (`seglab benchmark gpu` does).
+
 Below GRAPHS_BELOW pixels a GPU waits for the processor to launch kernels, so there the compiled network is replayed as
-CUDA graphs. Not with several processes, where they have not been tried.
+CUDA graphs. Not with several processes, where they have not been tried. No GPU has run any of this yet.
 """
 
 from collections.abc import Iterator

@@ -58,7 +58,7 @@ class TrainConfig:
     augment_rotation: float = 180.0  # degrees, largest turn; below 180 flips go upside down too (for directed texture)
     augment_strength: float = 1.0  # share of the other ranges of augmentation (zoom, shear, shift, colour, blur, noise)
     amp: bool = True  # mixed precision where the hardware has it: bf16, on older GPUs fp16; elsewhere float32
-    compile: bool = False  # the network by torch.compile; costs minutes before the first step, so not for short runs
+    compile: bool = False  # the network by torch.compile: a minute or more before the first step, so for long runs
     sync_bn: bool = False  # batch norm over the whole batch when several processes share it, not over each one's part
     save_every: int = 5  # epochs between numbered checkpoints, besides best and last
     seed: int = 0

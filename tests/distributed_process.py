@@ -76,7 +76,7 @@ def run(job: str, out: Path, stop: int | None = None) -> None:
         if record["epoch"] == stop:
             raise StopError
 
-    compiling.BACKEND = "eager"  # the same operations: what is looked at is who calls them
+    compiling.BACKEND = "aot_eager"  # gradients as compiled code gives them, without the wait for a compiler
     training.looks_at_once, training.saves_apart = (lambda device: job != "later"), (lambda device: job == "later")
     adam, torch.optim.Adam = torch.optim.Adam, torch.optim.SGD
     try:
