@@ -24,7 +24,7 @@ from seglab.evidence import evidence
 from seglab.images import ImageError, Picture, mask_values, write_mask, write_png
 from seglab.inference import Predictor
 from seglab.kept import KeptResults
-from seglab.packing import OutdatedError
+from seglab.packing import OutdatedError, wait_for_calm
 from seglab.series import Entry, run_series, series_table
 from seglab.shown import MAX_MODELS, Shown, every_model, plain
 from seglab.texts import ENGLISH, Texts
@@ -207,11 +207,12 @@ class Handlers:
 
     def move(self, shown: Shown, threshold: float) -> list[Any]:
         """Another threshold, from the stored probabilities."""
+        shown.turn += 1  # a ZIP that is being packed stops here, and leaves the processor to this
         same = shown.clean in (None, shown.kept())
         shown.comparison = shown.kept().at(threshold)
         shown.clean = shown.comparison if same or shown.clean is None else shown.clean.at(threshold)
         self.kept.used(shown)
-        return [*shown.result(self.texts, moved=True), self.texts("say.threshold", threshold=threshold)]
+        return [*shown.moved(self.texts), self.texts("say.threshold", threshold=threshold)]
 
     def disturb(  # noqa: PLR0917 - Gradio passes the inputs by position
         self, shown: Shown, noise: float, blur: float, brightness: float, jpeg: float
@@ -296,16 +297,20 @@ class Handlers:
 
     def pack(self, shown: Shown) -> Any:
         """The ZIP of the result on screen; nothing if another result has come meanwhile, which gets its own."""
-        comparison, severities = shown.kept(self.texts), shown.severities
+        comparison, severities, turn = shown.kept(self.texts), shown.severities, shown.turn
+
+        def wanted() -> bool:
+            return shown.comparison is comparison and shown.turn == turn
+
         path = serving.new_folder() / "seglab-results.zip"
+        wait_for_calm(comparison, wanted)
         try:
-            comparison.to_zip(path, lambda: shown.comparison is comparison)
-        except OutdatedError:  # while a threshold moves, no time is left for what nobody will get
+            comparison.to_zip(path, wanted)
+        except OutdatedError:
             return gr.skip()
         if severities:
             note_in_zip(path, comparison.image, severities)
-        current = shown.comparison is comparison
-        return gr.DownloadButton(value=str(path), interactive=True) if current else gr.skip()
+        return gr.DownloadButton(value=str(path), interactive=True) if wanted() else gr.skip()
 
     def answer(self, image: Path | None, mask: Path | None, models: Sequence[str], threshold: float) -> tuple[Any, str]:
         """The endpoint /compare: numbers as JSON, and the ZIP."""

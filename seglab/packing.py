@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,7 +18,9 @@ from seglab.images import mask_png, packed, picture_png
 if TYPE_CHECKING:
     from seglab.comparison import Comparison, ModelResult
 
-__all__ = ["OutdatedError", "pack"]
+__all__ = ["OutdatedError", "pack", "wait_for_calm"]
+
+PIXELS_A_SECOND = 8_000_000  # of waiting: 1.5 seconds for 12 megapixels
 
 README = """Results of seglab, for research and teaching. Not a medical device.
 
@@ -64,6 +67,16 @@ def pack(comparison: "Comparison", path: Path, wanted: Callable[[], bool] | None
             for name, content in _pictures(comparison, result, partial(_packed, wanted)):
                 archive.writestr(f"{prefix}_{name}.png", content)
     return path
+
+
+def wait_for_calm(comparison: "Comparison", wanted: Callable[[], bool]) -> None:
+    """Wait before a large picture is packed, as long as it is wanted.
+
+    While somebody tries thresholds, packing would only be begun and broken off, and would slow down the answers.
+    """
+    end = time.monotonic() + comparison.image.shape[0] * comparison.image.shape[1] / PIXELS_A_SECOND
+    while wanted() and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def _packed(wanted: Callable[[], bool] | None, strip: bytes, *, flat: bool = False) -> bytes:

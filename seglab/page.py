@@ -24,7 +24,7 @@ from seglab.handlers import EXAMPLES, Handlers, speaking
 from seglab.inference import Predictor
 from seglab.kept import KeptResults
 from seglab.series import MAX_PICTURES, ORDERS
-from seglab.shown import MAX_MODELS, Shown
+from seglab.shown import MAX_MODELS, PICTURE, SLOT, Shown
 from seglab.style import CSS, head, theme
 from seglab.texts import ENGLISH, LANGUAGES, Texts
 from seglab.train_page import build_train_tab
@@ -239,7 +239,8 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     ui.task.input(handlers.choose_task, ui.task, ui.models, show_progress="hidden", **PRIVATE)
     asked = [ui.state, ui.picture, ui.truth, ui.models, ui.threshold, *ui.severities]
     pack(on(ui.compare.click, handlers.compare, asked, result, **MODEL))
-    pack(on(ui.threshold.input, handlers.move, [ui.state, ui.threshold], result, **MODEL, **LATEST))
+    new = [ui.verdict, ui.table, ui.download, ui.points, ui.everyone, *ui.slots[PICTURE::SLOT], ui.slide[1], ui.status]
+    pack(on(ui.threshold.input, handlers.move, [ui.state, ui.threshold], new, **MODEL, **LATEST))
     for event in (ui.view.input, ui.stage.input, ui.opacity.input):
         on(event, handlers.look, [ui.state, ui.view, ui.stage, ui.opacity], drawn, **LATEST)
     for slider in ui.severities:

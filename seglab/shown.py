@@ -17,13 +17,13 @@ from seglab.previews import Screen, gate_bars
 from seglab.style import legend
 from seglab.texts import ENGLISH, Texts
 
-__all__ = ["MAX_MODELS", "SLOT", "Shown", "every_model", "plain"]
+__all__ = ["MAX_MODELS", "PICTURE", "SLOT", "Shown", "every_model", "plain"]
 
 MAX_MODELS = 4
 COLUMNS = ("dice", "iou", "precision", "recall", "hausdorff95_px", "area_percent", "time_ms")
 FINEST = "skip 1"  # the attention stage that shows most
 SLOT = 5  # values of one model's place: column, caption, picture, caption and picture of the channel gates
-DRAWN = 4 + SLOT * MAX_MODELS  # values of `Shown.drawn`
+PICTURE = 2  # which of them is the picture
 STEADY = ("probability", "attention")  # views that no threshold changes
 
 
@@ -39,6 +39,7 @@ class Shown:
         stage: Of the attention.
         opacity: Of colours over the picture.
         evidence: What is known of the models beyond this picture, in Markdown.
+        turn: How often something else has been asked for; a ZIP of an earlier turn is no longer wanted.
         screen: Makes it small for drawing.
     """
 
@@ -49,6 +50,7 @@ class Shown:
     stage: str | None = None
     opacity: float = 0.6
     evidence: str = ""
+    turn: int = 0
     screen: Screen = field(default_factory=Screen, repr=False)
 
     def kept(self, texts: Texts = ENGLISH) -> Comparison:
@@ -57,23 +59,30 @@ class Shown:
             raise ImageError(texts("error.expired"))
         return self.comparison
 
-    def result(self, texts: Texts = ENGLISH, *, moved: bool = False) -> list[Any]:
-        """State, result column, verdict, table, evidence, download, view choice, two tables, emptied; then `drawn`.
-
-        Args:
-            texts: Of the visitor's language.
-            moved: Only the threshold is new: pictures that do not depend on it stay as they are.
-        """
+    def result(self, texts: Texts = ENGLISH) -> list[Any]:
+        """State, result column, verdict, table, evidence, download, view choice, two tables, emptied; then `drawn`."""
         comparison = self.kept(texts)
         if comparison.truth is not None and self.view == "agreement":
             self.view = None  # it was shown for want of a mask
-        drawn = [gr.skip()] * DRAWN if moved and self.view in STEADY else self.drawn(texts)
+        drawn = self.drawn(texts)
         choice = gr.Radio([(texts(f"view.{one}"), one) for one in _views(comparison)], value=self.view)
-        download = gr.DownloadButton(interactive=False)
-        # An empty heading is read out as nothing.
-        table = comparison.to_markdown(texts).replace("|  |", f"| {texts('table.measure')} |", 1)
-        said, shown = self._said(texts), gr.Column(visible=True)
-        return [self, shown, said, table, self.evidence, download, choice, "", "", *drawn]
+        download, shown = gr.DownloadButton(interactive=False), gr.Column(visible=True)
+        return [self, shown, self._said(texts), self._table(texts), self.evidence, download, choice, "", "", *drawn]
+
+    def moved(self, texts: Texts = ENGLISH) -> list[Any]:
+        """Of `result`, what a threshold changes: verdict, table, download, two tables, emptied; pictures, slide's last.
+
+        Gradio takes milliseconds for every value, even for one that says to leave a component as it is.
+        """
+        pictures = [gr.skip()] * (MAX_MODELS + 1)  # these views do not depend on the threshold
+        if self.view not in STEADY:
+            drawn = self.drawn(texts)
+            pictures = [*drawn[2:-2][PICTURE::SLOT], drawn[-1]]
+        return [self._said(texts), self._table(texts), gr.DownloadButton(interactive=False), "", "", *pictures]
+
+    def _table(self, texts: Texts) -> str:
+        """The numbers in Markdown; an empty heading would be read out as nothing."""
+        return self.kept(texts).to_markdown(texts).replace("|  |", f"| {texts('table.measure')} |", 1)
 
     def _said(self, texts: Texts) -> str:
         """The verdict, and what a disturbance cost."""

@@ -115,7 +115,8 @@ def test_threshold_answers_from_stored_probabilities(handlers: Handlers, picture
     shown = compared(handlers, picture, truth)[0]
     handlers.predictors.clear()
     moved = handlers.move(shown, 0.9)
-    assert moved[0].comparison.threshold == 0.9
+    assert shown.comparison.threshold == 0.9
+    assert moved[:2] == shown.result()[2:4]  # verdict and table
     assert "no model was run" in moved[-1]
 
 
@@ -186,10 +187,17 @@ def test_views_without_a_threshold_stay_as_they_are_while_it_moves(
     shown = compared(handlers, picture, truth)[0]
     handlers.look(shown, "probability", None, 0.6)
     moved = handlers.move(shown, 0.9)
-    assert moved[9:-1] == [gr.skip()] * (4 + SLOT * 4)
+    assert moved[5:-1] == [gr.skip()] * 5  # four pictures and those to slide between
     assert len(moved) == len(handlers.move(shown, 0.8))
     handlers.look(shown, "error", None, 0.6)
-    assert gr.skip() not in handlers.move(shown, 0.7)[9:-1]
+    *pictures, slide = handlers.move(shown, 0.7)[5:-1]
+    assert [Path(one.value["path"]).name if one.value else None for one in pictures] == [
+        "skin-plain_error.png",
+        "skin-cbam_error.png",
+        None,
+        None,
+    ]
+    assert slide.value
 
 
 def test_attention_view_has_the_channel_gates_of_every_module() -> None:
@@ -455,10 +463,31 @@ def test_zip_of_an_older_result_is_given_up(
     assert len(drawn) == 1
 
 
+def test_zip_of_a_large_picture_waits_until_the_threshold_rests(
+    handlers: Handlers, picture: Path, truth: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = compared(handlers, picture, truth)[0]
+    waited = []
+
+    def sleep(seconds: float) -> None:  # and meanwhile the threshold moves on
+        waited.append(seconds)
+        handlers.move(shown, 0.8)
+
+    monkeypatch.setattr(packing, "PIXELS_A_SECOND", 0.001)
+    monkeypatch.setattr(packing.time, "sleep", sleep)
+    assert handlers.pack(shown) == gr.skip()
+    assert len(waited) == 1
+    monkeypatch.setattr(packing, "PIXELS_A_SECOND", 1e12)
+    with zipfile.ZipFile(handlers.pack(shown).value["path"]) as archive:
+        assert json.loads(archive.read("metrics.json"))["threshold"] == 0.8
+
+
 def test_zip_of_an_older_result_is_not_offered(handlers: Handlers, picture: Path, truth: Path) -> None:
     shown = compared(handlers, picture, truth)[0]
 
     class Slow:
+        image = np.zeros((1, 1, 3), np.uint8)
+
         def to_zip(self, path: Path, wanted: Callable[[], bool]) -> Path:
             shown.comparison = None  # another result comes while this one is packed
             return path
