@@ -223,6 +223,20 @@ def test_nothing_is_compiled_that_was_not_asked_for(monkeypatch):
         pass
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("size", [64, 512])
+def test_on_a_gpu_compiled_code_and_graphs_learn_what_plain_code_learns(size, tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "BACKEND", "inductor")
+    for compiled in (False, True):
+        settings = {"compile": compiled, "size": size, "device": "cuda", "freeze_epochs": 1, "lr": 1e-3, "ema": 0.5}
+        fit(tmp_path / str(compiled), unet(), augment=False, **settings)
+    plain, compiled = (rows_of(tmp_path / str(each)) for each in (False, True))
+    for one, other in zip(plain, compiled, strict=True):
+        for name in ("train_loss", "val_loss"):
+            assert other[name] == pytest.approx(one[name], abs=1e-3)
+    assert load_state(tmp_path / "True" / "last.pt")["epoch"] == 3
+
+
 @pytest.mark.long
 def test_code_of_the_real_compiler_learns_the_same_up_to_rounding(tmp_path):
     """In a process of its own: compiling takes a minute or two, and its threads stay."""

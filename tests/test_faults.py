@@ -135,9 +135,11 @@ def test_full_disk_at_any_write_is_said_and_costs_no_finished_epoch(disk, tmp_pa
     assert wanted | {"history.csv", "history.txt", "curves.png"} <= met
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["inline", "in a thread"])
 @pytest.mark.parametrize("sync", [1, 3, 5, 7, 9, 11])
-def test_disk_that_is_full_only_when_it_is_synced_is_a_full_disk_too(disk, tmp_path, sync):
+def test_disk_that_is_full_only_when_it_is_synced_is_a_full_disk_too(disk, tmp_path, sync, apart, monkeypatch):
     run(tmp_path / "whole", SETTINGS)
+    monkeypatch.setattr(training, "saves_apart", lambda device: apart)
     disk.failing_sync = disk.syncs + sync
     with pytest.raises(OSError, match="could not be written: No space left on device"):
         run(tmp_path / "run", SETTINGS)

@@ -2,7 +2,9 @@
 
 import copy
 import math
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,14 +14,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_process import run, toy
 
-from seglab import history, losses, metrics, stepping, training
+from seglab import augmentation, history, losses, metrics, stepping, training
 from seglab.batches import Cache
 from seglab.config import TrainConfig
 from seglab.contract import IGNORE_INDEX
 from seglab.losses import build_loss
 from seglab.models import Segmenter
+from seglab.resident import Resident
 from seglab.resume import TrainState
-from seglab.stepping import Tally, feed, step, update_average
+from seglab.stepping import Tally, feed, looks_at_once, start, step, update_average
 from seglab.training import train
 
 LATER = torch.device("meta")  # tensors without numbers: whoever looks at one gets an error
@@ -161,6 +164,40 @@ def test_epoch_of_steps_looks_at_no_number_of_the_device_until_the_tally_is_read
     assert state.step == 2
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
         tally.mean()
+
+
+def test_pictures_are_augmented_on_the_device_without_a_look(pictures, monkeypatch):
+    monkeypatch.setattr(apply_batch_module(), "_moved", lambda tensor, device: tensor.to(device, non_blocking=True))
+    cache = Cache(pictures(5), 32)
+    resident = Resident(cache.images, cache.masks, cache.boxes, LATER)
+    with Copies() as copies:
+        images, masks = resident.batch([4, 0, 2], partial(augmentation.draw, 0, 0))
+    assert copies.waited == []
+    assert (images.shape, masks.shape) == ((3, 3, 32, 32), (3, 32, 32))
+    assert images.device == masks.device == LATER
+
+
+def apply_batch_module() -> Any:
+    return sys.modules[augmentation.apply_batch.__module__]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("room", [2**40, 0])
+def test_on_a_gpu_an_epoch_of_steps_waits_for_nothing(pictures, monkeypatch, room):
+    device = torch.device("cuda", 0)
+    monkeypatch.setattr("seglab.resident.free_memory", lambda device: room)
+    config = TrainConfig(size=32, batch_size=2, ema=0.9, grad_clip=0.5, workers=0)
+    state = start(toy().to(device).to(memory_format=torch.channels_last).train(), config, device)
+    fit = Cache(pictures(6), 32)
+    for mode in ("default", "error"):  # the first epoch may wait, when libraries choose their ways
+        tally = Tally(0, fit.names, at_once=looks_at_once(device))
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            for batch in feed(fit, config, 0, device):
+                step(state, state.model, build_loss("bce_dice"), batch, config, progress=0.0, tally=tally)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert math.isfinite(tally.mean())
 
 
 def test_at_once_the_first_step_looks():
