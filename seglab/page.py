@@ -34,6 +34,7 @@ __all__ = ["build_app", "launch", "main", "run"]
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 LATEST: dict[str, Any] = {"trigger_mode": "always_last"}  # while a slider moves, only its last place counts
+QUIET: dict[str, Any] = {"show_progress": "hidden", **LATEST, **PRIVATE}
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}  # one heavy event at a time, whatever it is
 
 
@@ -230,8 +231,7 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
 
     def pack(done: Any) -> None:
         # Apart from the models' queue: the next comparison does not wait for the last one's ZIP.
-        quiet = {"concurrency_id": "zip", "show_progress": "hidden", **LATEST, **PRIVATE}
-        done.success(handlers.pack, ui.state, ui.download, **quiet)
+        done.success(handlers.pack, ui.state, ui.download, concurrency_id="zip", **QUIET)
 
     checked = on(ui.picture.upload, handlers.check_picture, ui.picture, [ui.picture, ui.result, ui.status], 1)
     checked.success(handlers.keep_truth, [ui.truth, ui.picture], ui.truth, show_progress="hidden", **PRIVATE)
@@ -250,9 +250,8 @@ def _wire(blocks: gr.Blocks, ui: SimpleNamespace, handlers: Handlers) -> None:
     many = [ui.files, ui.models, ui.threshold, ui.order]
     on(ui.run_series.click, handlers.series, many, [ui.entries, ui.series, ui.series_zip, ui.status], **MODEL,
        show_progress_on=[ui.status, ui.series])  # fmt: skip
-    quiet = {"show_progress": "hidden", **LATEST, **PRIVATE}
-    ui.order.input(handlers.ordered, [ui.entries, ui.order], ui.series, **quiet)
-    ui.divider.input(_move_divider, ui.divider, ui.slide[1], **quiet)
+    ui.order.input(handlers.ordered, [ui.entries, ui.order], ui.series, **QUIET)
+    ui.divider.input(_move_divider, ui.divider, ui.slide[1], **QUIET)
     starts = [(index, button.click) for index, button in ui.examples]
     for index, event in [*starts, *[(index, blocks.load) for index, _ in starts[:1]]]:
         pack(on(event, partial(handlers.show_example, index), ui.state, shelf, 2, **MODEL))

@@ -236,9 +236,9 @@ def findings(report: CheckReport, texts: Texts, parts: tuple[int, int, int]) -> 
 
 def _finding(one: Finding, texts: Texts) -> str:
     """One finding in one line."""
-    remedy = f" *{texts('train.doctor.remedy')}* {plain(one.remedy)}" if one.remedy else ""
+    remedy = f" *{texts('train.doctor.remedy')}* {plain(texts.said(one.remedy))}" if one.remedy else ""
     name = "" if one.name == "." else f" {plain(one.name)}"
-    return f"**{texts(f'train.doctor.{one.severity}')}:{name}** {plain(one.message)}{remedy}"
+    return f"**{texts(f'train.doctor.{one.severity}')}:{name}** {plain(texts.said(one.message))}{remedy}"
 
 
 def build_train_tab(  # noqa: PLR0917 - the page, what it is part of, and what it needs

@@ -1,6 +1,7 @@
 """The page's texts: every key in every language, nothing written outside them, and readers' complaints translated."""
 
 import ast
+import itertools
 import re
 from pathlib import Path
 from string import Formatter
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seglab import texts as texts_module
 from seglab.comparison import METRICS, VIEWS, compare
 from seglab.disturbed import KINDS, cost, in_words, points_table
 from seglab.evidence import evidence
@@ -23,6 +25,8 @@ SPEAKING = ("page", "handlers", "shown", "verdicts", "series", "disturbed", "evi
 PROSE = re.compile(r"[A-Za-z]{2,}[,.:]? [A-Za-z]{2,}")
 NAMES = {"Segoe UI", "Focal Tversky", "ZIP file"}  # of a font, of a loss, and what `Texts.said` translates
 READ_ALOUD = {"label", "info", "placeholder", "alt_text", "title"}
+RECOGNISED = ("reader.", "what.", "advice.", "doctor.", "remedy.", "how.", "smeared.", "pair.", "place.")
+DOCTOR = ("data/_checks", "data/_duplicates", "data/_inspect", "data/_inventory", "data/_polarity", "zipped")
 OTHERS = [one for code, one in LANGUAGES.items() if code != "en"]
 
 
@@ -114,7 +118,7 @@ def test_every_key_that_the_code_asks_for_is_there_and_every_other_is_gone():
                 exact.add(node.value)
             elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
                 begun.add(str(node.values[0].value))
-    begun = {start for start in begun if re.fullmatch(r"[a-z]+\.([a-z_.]+)?", start)} | {"reader.", "what.", "advice."}
+    begun = {start for start in begun if re.fullmatch(r"[a-z]+\.([a-z_.]+)?", start)} | set(RECOGNISED)
     lost = [
         key
         for key in ENGLISH.entries
@@ -197,6 +201,93 @@ def test_complaints_of_the_readers_are_said_in_the_visitors_language(odd_files, 
 def test_sentences_that_nobody_knows_stay_as_they_are():
     assert LANGUAGES["de"].said("Something else.") == "Something else."
     assert ENGLISH.said("The mask file is empty (0 bytes).") == "The mask file is empty (0 bytes)."
+
+
+def said_by(node: ast.expr, scope: ast.AST) -> list[str]:
+    """Every sentence that an expression can be, with 7 for what is known only at run time."""
+    if isinstance(node, ast.Constant):
+        return [str(node.value)]
+    if isinstance(node, ast.JoinedStr):
+        return ["".join(parts) for parts in itertools.product(*(said_by(part, scope) for part in node.values))]
+    if isinstance(node, ast.FormattedValue):
+        return said_by(node.value, scope)
+    if isinstance(node, ast.IfExp):
+        return [*said_by(node.body, scope), *said_by(node.orelse, scope)]
+    if isinstance(node, ast.Name):
+        whole, more = [], []
+        for one in ast.walk(scope):
+            if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == node.id:
+                whole += said_by(one.value, scope)
+            elif isinstance(one, ast.AugAssign) and ast.unparse(one.target) == node.id:
+                more += said_by(one.value, scope)
+        return [start + end for start in whole or ["7"] for end in ("", *more)]
+    return ["7"]
+
+
+def findings_in_code() -> list[tuple[str, str, list[str]]]:
+    """Kind, place and sentences of every finding that the mask doctor's code can give."""
+    found = []
+    for name in DOCTOR:
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+        for scope in [node for node in tree.body if isinstance(node, ast.FunctionDef)]:
+            for call in [node for node in ast.walk(scope) if isinstance(node, ast.Call)]:
+                who = ast.unparse(call.func)
+                first = {"Finding": 3, "found.add": 2, "found.warn": 2, "look.add": 2}.get(who)
+                if first is None:
+                    continue
+                words = [said_by(one, scope) for one in call.args[first : first + 2]]
+                kind = ast.unparse(call.args[0]).strip("'")
+                found.append((kind, f"{name}:{call.lineno}", [one for each in words for one in each if one]))
+    return found
+
+
+def in_english(words: str) -> str:
+    """The English text that a sentence comes of, as its key."""
+    keys = (key for key, entry in ENGLISH.entries.items() if key.startswith(("doctor.", "remedy.")))
+    return next((key for key in keys if texts_module._pattern(ENGLISH.entries[key]).fullmatch(words)), "")
+
+
+def test_every_finding_of_the_mask_doctor_has_a_text():
+    found = findings_in_code()
+    assert len({kind for kind, _, _ in found}) >= 30
+    lacking = [(place, words) for _, place, all_words in found for words in all_words if not in_english(words)]
+    foreign = [words for _, words in lacking if words == "7"]  # a loader's own words: the doctor has passed them
+    assert [one for one in lacking if one[1] != "7"] == []
+    assert len(foreign) == 1
+    used = {in_english(words) for _, _, all_words in found for words in all_words}
+    assert {key for key in ENGLISH.entries if key.startswith(("doctor.", "remedy."))} - used == {
+        "doctor.layout.empty"  # of an empty folder
+    }
+
+
+@pytest.mark.parametrize("texts", OTHERS, ids=lambda one: one.language)
+def test_findings_are_said_in_the_visitors_language(texts):
+    for _, place, all_words in findings_in_code():
+        for words in all_words:
+            said = texts.said(words)
+            assert said != words or words == "7", place
+            assert not re.search(
+                r"\b(the|is|are|has|must|got|it|of|them|picture|pictures|mask|identical|mirrored)\b", said
+            ), said
+
+
+@pytest.mark.parametrize("texts", OTHERS, ids=lambda one: one.language)
+def test_numbers_and_names_in_findings_stay_and_words_between_them_do_not(texts):
+    english = {
+        "has no row for 9 pictures: a, b and 7 more.": ["9", "a, b", "7"],
+        "names of 2 masks end in a suffix the picture does not have: a.png with a_mask.png, b with b_m.": ["b_m", "2"],
+        "lies in several parts: x and y in train and z in val.": ["x and y", "train", "z", "val"],
+        "must put pictures into every part; got none for val and test.": ["val", "test"],
+        "must hold class indices below 2, or 255; got also 3, 4, 5, 6, 7, 8, ... (12 values).": ["3, 4, 5", "12"],
+        "cannot be read: The mask file is damaged or cut short. Copy it again and retry.": [],
+        "must hold the folders images and masks; got nothing.": ["images", "masks"],
+        "Map 7 to 1; --fix does it.": ["7", "1", "--fix"],
+    }
+    for words, kept in english.items():
+        said = texts.said(words)
+        assert all(one in said for one in kept), said
+        assert not re.search(r"\b(more|with|values|nothing|damaged|does)\b", said), said
+        assert ENGLISH.said(words) == words
 
 
 class TestSpokenResults:

@@ -276,6 +276,17 @@ def test_own_pictures_must_have_passed_the_doctor(folder: Path) -> None:
     assert "with PICTURES for the folder of the ZIP" in last[9]
 
 
+@pytest.mark.parametrize("code", ["de", "zh"])
+def test_the_doctors_findings_are_in_the_visitors_language(folder: Path, code: str) -> None:
+    found = (
+        Finding("missing_mask", "error", "a_b.png", "has no mask of the same name.", "Add the picture, or delete it."),
+        Finding("metadata", "warning", "metadata.csv", "has no row for 9 pictures: a_1, b and 7 more."),
+    )
+    said = findings(CheckReport("", 12, found), LANGUAGES[code], (0, 0, 0))
+    assert [one for one in ("no mask", "Add the", "more", "has no") if one in said] == []
+    assert all(one in said for one in (r"a\_b.png", r"a\_1, b", "9", "7", r"metadata.csv"))
+
+
 def test_the_doctors_findings_are_a_list_with_remedies_and_counts(folder: Path) -> None:
     many = [Finding("size", "error", f"a_{n}.png", "is small.", "Draw it again.") for n in range(8)]
     report = CheckReport("", 9, (Finding("style", "note", "masks", "hold 0 and 255."), *many))

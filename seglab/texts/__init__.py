@@ -1,18 +1,23 @@
 """Every sentence that a visitor of the page reads, by language and key.
 
-A language is a file beside this one, and one more for the Train tab; all have the same keys with the same placeholders.
-The command line and the notebooks speak English. So do the readers of files: what they complain of is recognised by its
-English sentence and said again in the visitor's language.
+A language is a file beside this one, one more for the Train tab and one for the mask doctor; all have the same keys
+with the same placeholders. The command line and the notebooks speak English. So do the readers of files and the doctor:
+what they say is recognised by its English sentence and said again in the visitor's language.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from string import Formatter
 from types import MappingProxyType
 
-from seglab.texts import _de, _en, _train_de, _train_en, _train_zh, _zh
+from seglab.texts import _de, _doctor_de, _doctor_en, _doctor_zh, _en, _train_de, _train_en, _train_zh, _zh
 
 __all__ = ["ENGLISH", "LANGUAGES", "Texts"]
+
+SENTENCES = ("reader.", "doctor.", "remedy.")  # keys of what others say in English begin so
+WORDS = ("what", "advice", "reader", "how", "smeared")  # placeholders for words; their keys begin so
+PLACE = re.compile(r"(.+? in (?:train|val|test))(?: and |$)")
 
 
 class Texts:
@@ -64,27 +69,46 @@ class Texts:
         return self.entries.get(f"number.{number}", str(number))
 
     def said(self, message: str) -> str:
-        """An English sentence of the file readers in this language; one that is not known stays as it is.
+        """An English sentence of the file readers or the mask doctor in this language; an unknown one stays as it is.
 
         Example:
             >>> LANGUAGES["de"].said("The mask file is empty (0 bytes).")
             'Die Maske: Die Datei ist leer (0 Byte).'
+            >>> LANGUAGES["de"].said("has no row for 9 pictures: a, b and 7 more.")
+            'hat keine Zeile für 9 Bilder: a, b und 7 weitere.'
         """
+        return self._again(message, SENTENCES)
+
+    def _again(self, english: str, groups: tuple[str, ...]) -> str:
+        """English words in this language, if they come of a text whose key begins with one of the groups."""
         if self.language == "en":
-            return message
-        for key, entry in _en.TEXTS.items():
-            found = _pattern(entry).fullmatch(message) if key.startswith("reader.") else None
+            return english
+        for key, entry in ENGLISH.entries.items():
+            found = _pattern(entry).fullmatch(english) if key.startswith(groups) else None
             if found:
-                return self(key, **{name: self._word(name, value) for name, value in found.groupdict().items()})
-        return message
+                return self(key, **{name: self._value(name, value) for name, value in found.groupdict().items()})
+        return english
 
-    def _word(self, name: str, value: str) -> str:
-        """What stood for a placeholder of an English sentence, in this language where it is a word."""
-        group = {"what": "what.", "advice": "advice."}.get(name)
-        keys = (key for key, entry in _en.TEXTS.items() if group and key.startswith(group) and entry == value)
-        return self.entries.get(next(keys, ""), value)
+    def _value(self, name: str, value: str) -> str:
+        """What stood for a placeholder of an English sentence; only where it is words, in this language."""
+        if name in WORDS:
+            return self._again(value, (f"{name}.",))
+        if name == "parts":
+            return self.listed(value.split(" and "))
+        if name == "places":
+            return self.listed([self._again(one, ("place.",)) for one in PLACE.findall(value)] or [value])
+        return self._listing(value, pairs=name == "pairs") if name in ("names", "pairs") else value
+
+    def _listing(self, value: str, *, pairs: bool) -> str:
+        """Names, or pairs of them, and how many more."""
+        for key in ("listed.more", "listed.values"):
+            found = _pattern(ENGLISH.entries[key]).fullmatch(value)
+            if found and found["count"].isdigit():
+                return self(key, first=self._listing(found["first"], pairs=pairs), count=found["count"])
+        return ", ".join(self._again(one, ("pair.",)) for one in value.split(", ")) if pairs else value
 
 
+@cache
 def _pattern(entry: str) -> re.Pattern[str]:
     """The sentences that come of a text; a placeholder that comes twice has one value."""
     parts, seen = [], set[str]()
@@ -98,9 +122,9 @@ def _pattern(entry: str) -> re.Pattern[str]:
 
 LANGUAGES: Mapping[str, Texts] = MappingProxyType(
     {
-        "en": Texts("en", "English", _en.TEXTS | _train_en.TEXTS),
-        "de": Texts("de", "Deutsch", _de.TEXTS | _train_de.TEXTS),
-        "zh": Texts("zh", "中文", _zh.TEXTS | _train_zh.TEXTS),
+        "en": Texts("en", "English", _en.TEXTS | _train_en.TEXTS | _doctor_en.TEXTS),
+        "de": Texts("de", "Deutsch", _de.TEXTS | _train_de.TEXTS | _doctor_de.TEXTS),
+        "zh": Texts("zh", "中文", _zh.TEXTS | _train_zh.TEXTS | _doctor_zh.TEXTS),
     }
 )
 ENGLISH = LANGUAGES["en"]

@@ -1,4 +1,4 @@
-"""Check the page with axe-core: light, dark and 360 pixels wide, with the first example and with everything opened.
+"""Check the page with axe-core in every language: light, dark and 360 pixels wide, at first and with all opened.
 
     python tests/soak/axe.py [AXE.MIN.JS]     without a file, `npm pack axe-core` fetches it into a temporary folder
 
@@ -43,35 +43,41 @@ def violations(page: Any, source: str, name: str) -> int:
     return len(found)
 
 
-def visit(page: Any, source: str, name: str) -> int:
-    """Violations at the start and with everything opened."""
-    said(page, "Example shown")
+def start(text: str) -> str:
+    """What a text of the page begins with, before its first value."""
+    return text.split("{")[0]
+
+
+def visit(page: Any, source: str, name: str, texts: Any) -> int:
+    """Violations at the start, with everything opened, and in the Train tab."""
+    words = texts.entries
+    said(page, start(words["say.example"]))
     count = violations(page, source, f"{name}, start")
-    page.get_by_role("button", name="Disturb the picture").click()
+    page.get_by_role("button", name=words["disturb.title"]).click()
     page.locator("#disturb input[type=range]").first.fill("30")
-    said(page, "Disturbed:")
-    page.get_by_role("button", name="All models of this task").click()
-    said(page, "models in one table")
-    page.get_by_role("button", name="Paint the true mask").click()
-    page.get_by_role("button", name="Slide between").click()
-    page.get_by_role("button", name="Many pictures at once").click()
+    said(page, start(words["say.disturbed"]))
+    page.get_by_role("button", name=words["every.button"]).click()
+    page.locator("#everyone table").wait_for()
+    for opened in ("paint.title", "slide.title", "many.title"):
+        page.get_by_role("button", name=words[opened]).click()
     page.locator("#slide img").nth(1).wait_for()
     page.wait_for_timeout(1000)
     count += violations(page, source, f"{name}, all opened")
-    page.get_by_role("tab", name="Train").click()
-    page.get_by_role("radio", name="My own, as ZIP").check()
-    page.get_by_role("button", name="Width, picture side").click()
+    page.get_by_role("tab", name=words["tab.train"]).click()
+    page.get_by_role("radio", name=words["train.data.zip"]).check()
+    page.get_by_role("button", name=words["train.more"]).click()
     page.locator("#zip").wait_for()
     page.wait_for_timeout(1000)
     return count + violations(page, source, f"{name}, training")
 
 
 def main() -> int:
-    """Serve the shipped models for skin, and visit the page in every look."""
+    """Serve the shipped models for skin, and visit the page in every language and look."""
     from playwright.sync_api import sync_playwright
 
     from seglab import page as seglab_page
     from seglab import serving
+    from seglab.texts import LANGUAGES
 
     models = {name: one for name, one in serving.load_models().items() if name.startswith("skin")}
     address = seglab_page.launch(seglab_page.build_app(models), None, wait=False)
@@ -79,11 +85,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
         source = axe_source(Path(folder))
         browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
-        for width, theme in LOOKS:
-            page = browser.new_page(viewport={"width": width, "height": 900}, reduced_motion="reduce")
-            page.goto(f"{address}?__theme={theme}")
-            count += visit(page, source, f"{width} {theme}")
-            page.close()
+        for code, texts in LANGUAGES.items():
+            for width, theme in LOOKS:
+                page = browser.new_page(viewport={"width": width, "height": 900}, reduced_motion="reduce")
+                page.goto(f"{address}{'' if code == 'en' else code}?__theme={theme}")
+                count += visit(page, source, f"{code} {width} {theme}", texts)
+                page.close()
         browser.close()
     return int(count > 0)
 
