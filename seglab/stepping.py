@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seglab import augmentation, distributed, norms
 from seglab.batches import Batch, Cache, batches
 from seglab.config import TrainConfig
-from seglab.devices import autocast_to_train, needs_scaling
+from seglab.devices import autocast_to_train, needs_scaling, sent
 from seglab.models import Segmenter
 from seglab.resume import TrainState, intact
 from seglab.runs import Loss
@@ -174,8 +174,7 @@ def step(  # noqa: PLR0913 - what learns, from what, how, and who keeps count
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, progress, state.lr_scale)
     state.optimizer.zero_grad(set_to_none=True)  # before the forward pass: CUDA graphs write over these gradients
-    images = batch.images.to(device, memory_format=torch.channels_last, non_blocking=True)
-    masks = batch.masks.to(device, non_blocking=True)
+    images, masks = sent(batch.images, device, torch.channels_last), sent(batch.masks, device)
     with autocast_to_train(state.model, device, config.amp), norms.together(config.sync_bn, count):
         outputs = net(images)
     value = total_loss(loss, pooled(outputs, count), distributed.pooled(masks, count))

@@ -20,7 +20,7 @@ from seglab.compiling import compiler, prepared, require_own_norms
 from seglab.config import TrainConfig
 from seglab.contract import to_mask
 from seglab.data import Dataset
-from seglab.devices import autocast
+from seglab.devices import autocast, sent
 from seglab.files import atomic_text
 from seglab.history import History, Record, log_tensorboard
 from seglab.inference import Predictor
@@ -181,13 +181,12 @@ def _validate(model: Segmenter, loss: Loss, val: Cache, config: TrainConfig) -> 
     device = next(model.parameters()).device
     source, losses, counts = val.on(device), [], []
     with torch.inference_mode():
-        for start in range(0, len(val), config.batch_size):
-            group = tuple(range(start, min(start + config.batch_size, len(val))))
+        for begin in range(0, len(val), config.batch_size):
+            group = tuple(range(begin, min(begin + config.batch_size, len(val))))
             batch = val.batch(distributed.mine(group), source=source)
-            images = batch.images.to(device, non_blocking=True)
-            masks = distributed.pooled(batch.masks.to(device, non_blocking=True), len(group))
+            masks = distributed.pooled(sent(batch.masks, device), len(group))
             with autocast(device, config.amp):
-                logits = distributed.pooled(model(images), len(group))
+                logits = distributed.pooled(model(sent(batch.images, device)), len(group))
             losses.append((loss(exact(logits), masks), len(group)))
             counts.append(metrics.counts(to_mask(logits), masks, model.num_classes))
         total = sum(float(value) * size for value, size in losses)

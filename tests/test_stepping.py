@@ -18,6 +18,7 @@ from seglab import augmentation, history, losses, metrics, stepping, training
 from seglab.batches import Cache
 from seglab.config import TrainConfig
 from seglab.contract import IGNORE_INDEX
+from seglab.devices import sent
 from seglab.losses import build_loss
 from seglab.models import Segmenter
 from seglab.resident import Resident
@@ -198,6 +199,16 @@ def test_on_a_gpu_an_epoch_of_steps_waits_for_nothing(pictures, monkeypatch, roo
         finally:
             torch.cuda.set_sync_debug_mode("default")
         assert math.isfinite(tally.mean())
+
+
+def test_copies_are_waited_for_on_apples_gpus_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        Tensor, "to", lambda tensor, device, **named: asked.append((device.type, named["non_blocking"]))
+    )
+    for name in ("cpu", "cuda", "mps"):
+        sent(torch.ones(1), torch.device(name))
+    assert asked == [("cpu", True), ("cuda", True), ("mps", False)]
 
 
 def test_at_once_the_first_step_looks():
