@@ -1,4 +1,7 @@
-"""Trainings for the page's visitors: one at a time, each in a process of its own, followed, stopped, cleared away."""
+"""Trainings for the page's visitors: one at a time, each in a process of its own, followed, stopped, cleared away.
+
+Whoever comes while one is running stands in a short line.
+"""
 
 import atexit
 import os
@@ -21,6 +24,7 @@ from seglab.zipped import Zipped, take
 __all__ = ["Busy", "Classroom", "Training"]
 
 LIMIT = 900.0  # seconds that one training may last
+MOST_WAITING = 3  # visitors in the line: the last waits three quarters of an hour at most, and uploads stay for an hour
 LAST_WORDS = 2000  # characters of a process's log that the server prints when it failed
 
 
@@ -152,6 +156,7 @@ class Classroom:
     ) -> None:
         self.limit, self.count, self._new_folder = limit, count, new_folder
         self._lock = threading.Lock()
+        self._line: list[str] = []  # visitors who wait, the next one first
         self._trainings: dict[str, list[Training]] = {}
         self._pictures: dict[str, Zipped] = {}
         self._folders: dict[str, list[Path]] = {}  # all that hold, or held, a visitor's pictures
@@ -190,21 +195,71 @@ class Classroom:
             if not (needed and Path(needed).is_relative_to(folder)):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def start(self, visitor: str, order: Order) -> Training:
-        """Begin a training.
+    def join(self, visitor: str) -> None:
+        """Stand in the line for the next training.
 
         Raises:
-            Busy: If one is running, whoever's it is.
+            Busy: If MOST_WAITING stand there, or this visitor does.
+        """
+        with self._lock:
+            if len(self._line) >= MOST_WAITING or visitor in self._line:
+                raise self._busy()
+            self._line.append(visitor)
+
+    def wait(self, visitor: str, every: float = 0.25) -> Iterator[tuple[int, float]]:
+        """Wait in the line until it is the visitor's turn, or until `give_way`.
+
+        Yields:
+            How many are before the visitor, whenever that changes, and the seconds after which they are done at most.
+        """
+        before = -1
+        while True:
+            with self._lock:
+                if visitor not in self._line:
+                    return
+                place, busy = self._line.index(visitor), self._busy()
+                ahead = place + (busy.left > 0)
+            if not ahead:
+                return
+            if ahead != before:
+                yield ahead, busy.left + place * self.limit
+                before = ahead
+            time.sleep(every)
+
+    def waits(self, visitor: str) -> bool:
+        """Whether a visitor stands in the line; after `wait`, whether it is that visitor's turn."""
+        return visitor in self._line
+
+    def give_way(self, visitor: str) -> bool:
+        """Leave the line; whether the visitor stood there."""
+        with self._lock:
+            stood = visitor in self._line
+            self._line = [one for one in self._line if one != visitor]
+        return stood
+
+    def start(self, visitor: str, order: Order) -> Training:
+        """Begin a training, and leave the line.
+
+        Raises:
+            Busy: If one is running, whoever's it is, or if it is somebody else's turn.
             OSError: If no process can be started.
         """
         with self._lock:
-            for other in (one for trainings in self._trainings.values() for one in trainings):
-                if other.running:
-                    running = time.monotonic() - other.began
-                    raise Busy(running, max(0.0, self.limit - running))
+            busy = self._busy()
+            if busy.left > 0 or self._line[:1] not in ([], [visitor]):
+                raise busy
+            self._line = self._line[1:]
             training = Training(self._new_folder(), replace(order, seconds=self.limit, count=self.count))
             self._trainings.setdefault(visitor, []).append(training)
             return training
+
+    def _busy(self) -> Busy:
+        """How long the training that is running has run and may run; none if there is none."""
+        for one in (one for trainings in self._trainings.values() for one in trainings):
+            if one.running:
+                running = time.monotonic() - one.began
+                return Busy(running, max(1.0, self.limit - running))
+        return Busy(0.0, 0.0)
 
     def begun(self, visitor: str) -> int:
         """How many trainings a visitor has begun."""
@@ -231,7 +286,8 @@ class Classroom:
         return Predictor.load(training.model)
 
     def leave(self, visitor: str) -> None:
-        """A visitor has gone: end the process, remove all files."""
+        """A visitor has gone: leave the line, end the process, remove all files."""
+        self.give_way(visitor)
         with self._lock:
             trainings = self._trainings.pop(visitor, [])
         for training in trainings:

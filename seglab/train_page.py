@@ -31,6 +31,7 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 PROGRESS = gr.Progress()  # Gradio finds it among the defaults and hands in the one of the event
 PICTURES = ("loss", "dice", "outline", "error")
+GIVEN = 11 + len(PICTURES)  # outputs of a training
 
 
 class TrainHandlers:
@@ -77,16 +78,24 @@ class TrainHandlers:
     ) -> Iterator[list[Any]]:  # fmt: skip
         """Train, and give all outputs of the tab after every epoch; the last ones offer the model."""
         who = visitor()
-        title = self.texts(
-            "train.title", number=self.classroom.begun(who) + 1, model=MODEL_NAMES[model] + " + CBAM" * cbam
-        )
-        order = Order(model=model, loss=loss, cbam=cbam, width=width, size=size, epochs=int(epochs), augment=augment,
-                      title=title, **self._pictures(who, data, task))  # fmt: skip
+        self._pictures(who, data, task)  # what is missing is said before anybody waits
         try:
-            training = self.classroom.start(who, order)
+            self.classroom.join(who)
         except Busy as busy:
-            times = {"running": self._time(busy.running), "left": self._time(busy.left)}
-            raise ImageError(self.texts("train.error.busy", **times)) from None
+            raise ImageError(self.texts("train.error.busy", left=self._time(busy.left))) from None
+        try:
+            yield from (self._waiting(ahead, left) for ahead, left in self.classroom.wait(who))
+            if not self.classroom.waits(who):
+                yield [*_blanks(GIVEN), self.texts("train.say.left")]
+                return
+            title = self.texts(
+                "train.title", number=self.classroom.begun(who) + 1, model=MODEL_NAMES[model] + " + CBAM" * cbam
+            )
+            order = Order(model=model, loss=loss, cbam=cbam, width=width, size=size, epochs=int(epochs),
+                          augment=augment, title=title, **self._pictures(who, data, task))  # fmt: skip
+            training = self.classroom.start(who, order)
+        finally:
+            self.classroom.give_way(who)
         drawn, progress = 0, None
         for progress in training.follow():
             yield self._outputs(training, progress, draws=progress.drawn > drawn)
@@ -96,7 +105,9 @@ class TrainHandlers:
             raise ImageError(self._failure(progress))
 
     def stop(self) -> str:
-        """Ask the visitor's training to end; the status."""
+        """Ask the visitor's training to end, or leave the line; the status."""
+        if self.classroom.give_way(visitor()):
+            return self.texts("train.say.left")
         return self.texts("train.say.stopping" if self.classroom.stop(visitor()) else "train.say.idle")
 
     def leave(self) -> None:
@@ -115,13 +126,19 @@ class TrainHandlers:
             raise ImageError(self.texts("train.error.zip"))
         return {"data": "", "task": task, "root": str(found.root)}
 
+    def _waiting(self, ahead: int, left: float) -> list[Any]:
+        """The outputs of a visitor in the line."""
+        stop, said = self.texts("train.leave"), self.texts("train.say.waiting", ahead=ahead, left=self._time(left))
+        return [gr.Button(interactive=False), gr.Button(stop, visible=True), *[gr.skip()] * (GIVEN - 3), said]
+
     def _outputs(self, training: Training, progress: Progress, *, draws: bool) -> list[Any]:
         """Buttons, pictures, result, lists of models, status."""
         pictures = self._drawn(training, progress) if draws else [gr.skip()] * (len(PICTURES) + 2)
         if progress.phase != "done":
             running = progress.phase != "failed"
-            return [gr.Button(interactive=not running), gr.Button(visible=running), *pictures, gr.Column(visible=False),
-                    "", gr.skip(), gr.skip(), gr.skip(), gr.skip(), self._status(progress)]  # fmt: skip
+            stop = gr.Button(self.texts("train.stop"), visible=running)  # in the line it had another name
+            return [gr.Button(interactive=not running), stop, *pictures, gr.Column(visible=False), "", *[gr.skip()] * 4,
+                    self._status(progress)]  # fmt: skip
         offered = self._offer(training) if self.offers else [gr.skip(), gr.skip()]
         files = [gr.DownloadButton(value=str(path)) for path in (training.model, training.model.with_suffix(".md"))]
         return [gr.Button(interactive=True), gr.Button(visible=False), *pictures, gr.Column(visible=True),
@@ -353,7 +370,7 @@ def _wire_training(part: SimpleNamespace, own: TrainHandlers, joins: list[Any]) 
     asked = [part.data, part.task, part.model, part.cbam, part.loss, part.epochs, part.width, part.size, part.augment]
     given = [part.start, part.stop, part.board, *part.pictures, part.example, part.result, part.scores, part.file,
              part.card, *joins, part.status]  # fmt: skip
-    # Several may wait here, each for the answer whether a training runs already: that must not stand in a queue.
+    # Several may wait here, in the classroom's line: it says how many are before them.
     run = _speaking_steps(own.train, partial(_blanks, len(given)), own.texts)
     part.start.click(run, asked, given, concurrency_id="train", concurrency_limit=8, **QUIET)
 

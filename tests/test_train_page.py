@@ -1,5 +1,6 @@
 """The Train tab without a browser: what it says of a training, of a ZIP and of everything that goes wrong."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ pytest.importorskip("gradio")
 import gradio as gr
 from gradio.context import LocalContext
 
-from seglab import page, serving, train_page
+from seglab import classroom, page, serving, train_page
 from seglab.classroom import Busy
 from seglab.data._findings import CheckReport, Finding
 from seglab.handlers import Handlers
@@ -73,6 +74,24 @@ class Room:
         self.orders: list[Order] = []
         self.zipped: Zipped | None = None
         self.left: list[str] = []
+        self.before: list[tuple[int, float]] = []  # how many are before a visitor, and for how long
+        self.in_line: list[str] = []
+
+    def join(self, who: str) -> None:
+        if isinstance(self.error, Busy):
+            raise self.error
+        self.in_line.append(who)
+
+    def wait(self, who: str) -> Iterator[tuple[int, float]]:
+        yield from self.before
+
+    def waits(self, who: str) -> bool:
+        return who in self.in_line
+
+    def give_way(self, who: str) -> bool:
+        stood = who in self.in_line
+        self.in_line = []
+        return stood
 
     def begun(self, who: str) -> int:
         return len(self.orders)
@@ -239,13 +258,82 @@ def take_until_error(run: Iterator[Any], words: str) -> list[Any]:
     return outputs
 
 
-def test_a_second_visitor_is_told_how_long_to_wait(folder: Path) -> None:
+def test_a_visitor_is_told_that_the_line_is_full(folder: Path) -> None:
     own = handlers_of(Room(folder, error=Busy(75, 825)))
     with pytest.raises(ImageError) as error:
         list(own.train(*ASKED))
     assert error.value.message == (
-        "A training is running on this server, for 1 min 15 s now. It ends within 13 min 45 s. Try again then."
+        "A training is running on this server and others are waiting already. Try again in 13 min 45 s."
     )
+
+
+def test_a_second_visitor_stands_in_a_line_and_is_trained_in_turn(folder: Path) -> None:
+    room = Room(folder, whole())
+    room.before = [(2, 1725.0), (1, 825.0)]
+    first, second, third, *_, last = list(handlers_of(room).train(*ASKED))
+    assert first[STATUS].startswith("In the line, 2 before you.")
+    assert second[STATUS].endswith("after 13 min 45 s at the latest.")
+    assert first[1].constructor_args == first[1].constructor_args | {"value": "Leave the line", "visible": True}
+    assert third[1].constructor_args == third[1].constructor_args | {"value": "Stop, keep the best model"}
+    assert len(first) == len(second) == len(last)
+    assert len(room.orders) == 1
+
+
+def test_a_visitor_leaves_the_line(folder: Path) -> None:
+    room = Room(folder, whole())
+    room.before = [(1, 825.0)]
+    own = handlers_of(room)
+    run = own.train(*ASKED)
+    next(run)
+    assert own.stop() == "You have left the line."
+    (last,) = run
+    assert last[STATUS] == "You have left the line."
+    assert last[0].constructor_args["interactive"]
+    assert room.orders == []
+    assert own.stop() != "You have left the line."
+
+
+def test_visitors_are_trained_one_after_the_other_in_the_order_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fake:
+        def __init__(self, folder: Path, order: Order) -> None:
+            self.began, self.order, self.running = time.monotonic(), order, True
+
+        def end(self) -> None:
+            self.running = False
+
+    monkeypatch.setattr(classroom, "Training", Fake)
+    room = classroom.Classroom(limit=300.0, new_folder=lambda: tmp_path)
+    waiting = {}
+    for who in ("anna", "ben", "cem", "dora"):
+        room.join(who)
+        waiting[who] = room.wait(who, 0.001)
+        if who == "anna":
+            assert list(waiting["anna"]) == []  # nobody is before her
+            training = room.start("anna", Order())
+    assert [next(waiting[who])[0] for who in ("ben", "cem", "dora")] == [1, 2, 3]
+    for who in ("emil", "ben"):  # no place, and one that has a place
+        with pytest.raises(Busy):
+            room.join(who)
+    with pytest.raises(Busy):
+        room.start("ben", Order())  # one is running
+    room.leave("cem")  # has closed the page
+    assert list(waiting["cem"]) == []
+    assert not room.waits("cem")
+    ahead, left = next(waiting["dora"])
+    assert ahead == 2
+    assert 599 < left <= 600
+    training.running = False
+    with pytest.raises(Busy):
+        room.start("dora", Order())  # it is not her turn
+    assert list(waiting["ben"]) == []
+    assert room.waits("ben")
+    room.start("ben", Order())
+    assert [room.waits(who) for who in ("ben", "dora")] == [False, True]
+    assert next(waiting["dora"])[0] == 1
+    assert room.give_way("dora")
+    assert not room.give_way("dora")
 
 
 def test_what_no_one_foresaw_becomes_a_reference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,7 @@ TEXTS: dict[str, str] = {
     "train.augment": "Augmentierung: Trainingsbilder in jeder Epoche neu drehen, zoomen und färben",
     "train.start": "Trainieren",
     "train.stop": "Anhalten, bestes Modell behalten",
+    "train.leave": "Nicht länger warten",
     "train.title": "Eigenes {number}: {model}",
     "train.download": "Modell herunterladen (best.safetensors)",
     "train.card": "Seine Karte herunterladen (best.md)",
@@ -82,6 +83,9 @@ TEXTS: dict[str, str] = {
     "Epoche {at}. Noch etwa {left}.",
     "train.say.scoring": "Das Modell der Epoche {at} wird auf den Testbildern bewertet.",
     "train.say.stopping": "Nach diesem Schritt wird angehalten; das bisher beste Modell bleibt.",
+    "train.say.waiting": "In der Warteschlange, {ahead} vor Ihnen. Ihr Training beginnt von selbst, spätestens nach "
+    "{left}.",
+    "train.say.left": "Sie stehen nicht mehr in der Warteschlange.",
     "train.say.idle": "Es läuft kein Training von Ihnen.",
     "train.say.done": "Fertig: {epochs} Epochen in {time}. {offered}",
     "train.say.stopped.asked": "Angehalten nach {epochs} von {asked} Epochen; die beste davon, Epoche {at}, bleibt. "
@@ -97,8 +101,8 @@ TEXTS: dict[str, str] = {
     # what the page's script says
     "script.zip": "Bilder und Masken als ZIP",
     # errors
-    "train.error.busy": "Auf diesem Server läuft schon ein Training, seit {running}. Es endet in spätestens {left}. "
-    "Versuchen Sie es dann noch einmal.",
+    "train.error.busy": "Auf diesem Server läuft schon ein Training, und andere warten schon. Versuchen Sie es in "
+    "{left} noch einmal.",
     "train.error.zip": "Laden Sie ein ZIP mit Bildern und Masken hoch, das der Maskendoktor durchlässt, oder wählen "
     "Sie "
     "erzeugte Bilder.",

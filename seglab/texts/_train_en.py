@@ -31,6 +31,7 @@ TEXTS: dict[str, str] = {
     "train.augment": "Augmentation: turn, zoom and tint the training pictures anew in every epoch",
     "train.start": "Train",
     "train.stop": "Stop, keep the best model",
+    "train.leave": "Leave the line",
     "train.title": "Mine {number}: {model}",
     "train.download": "Download the model (best.safetensors)",
     "train.card": "Download its card (best.md)",
@@ -80,6 +81,8 @@ TEXTS: dict[str, str] = {
     "{at}. About {left} left.",
     "train.say.scoring": "Scoring the model of epoch {at} on the test pictures.",
     "train.say.stopping": "Stopping after this step; the best model so far is kept.",
+    "train.say.waiting": "In the line, {ahead} before you. Your training starts by itself, after {left} at the latest.",
+    "train.say.left": "You have left the line.",
     "train.say.idle": "No training of yours is running.",
     "train.say.done": "Done: {epochs} epochs in {time}. {offered}",
     "train.say.stopped.asked": "Stopped after {epochs} of {asked} epochs; the best of them, epoch {at}, is kept. "
@@ -95,8 +98,7 @@ TEXTS: dict[str, str] = {
     # what the page's script says
     "script.zip": "Pictures and masks as ZIP",
     # errors
-    "train.error.busy": "A training is running on this server, for {running} now. It ends within {left}. Try again "
-    "then.",
+    "train.error.busy": "A training is running on this server and others are waiting already. Try again in {left}.",
     "train.error.zip": "Upload a ZIP of pictures and masks that the mask doctor passes, or choose generated pictures.",
     "train.error.expired": "Your pictures are no longer kept. Upload the ZIP again.",
     "train.error.asked": "Stopped before the first epoch had ended, so there is no model.",

@@ -31,6 +31,7 @@ TEXTS: dict[str, str] = {
     "train.augment": "数据增强：每一轮都重新旋转、缩放训练图片并改变颜色",
     "train.start": "开始训练",
     "train.stop": "停止并保留最佳模型",
+    "train.leave": "不再等待",
     "train.title": "我的模型 {number}：{model}",
     "train.download": "下载模型（best.safetensors）",
     "train.card": "下载模型说明（best.md）",
@@ -77,6 +78,8 @@ TEXTS: dict[str, str] = {
     "还需 {left}。",
     "train.say.scoring": "正在测试图片上评估第 {at} 轮的模型。",
     "train.say.stopping": "完成当前一步后停止，保留目前最佳的模型。",
+    "train.say.waiting": "正在排队，前面还有 {ahead} 个。训练会自动开始，最迟 {left} 后开始。",
+    "train.say.left": "您已离开队列。",
     "train.say.idle": "您没有正在进行的训练。",
     "train.say.done": "完成：{epochs} 轮，用时 {time}。{offered}",
     "train.say.stopped.asked": "已在第 {epochs} 轮之后停止（共 {asked} 轮），保留其中最佳的第 {at} 轮。{offered}",
@@ -92,7 +95,7 @@ TEXTS: dict[str, str] = {
     # what the page's script says
     "script.zip": "图片和掩码（ZIP）",
     # errors
-    "train.error.busy": "本服务器上已有训练在进行，已用 {running}，最迟 {left} 后结束。请届时再试。",
+    "train.error.busy": "本服务器上已有训练在进行，并且已有其他人在排队。请 {left} 后再试。",
     "train.error.zip": "请上传掩码医生能通过的图片和掩码 ZIP，或选择生成的图片。",
     "train.error.expired": "您的图片已不再保留。请重新上传 ZIP。",
     "train.error.asked": "在第一轮结束之前停止，因此没有模型。",
