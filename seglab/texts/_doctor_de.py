@@ -41,9 +41,8 @@ TEXTS: dict[str, str] = {
     "doctor.file_kind": "ist ein Ordner, eine Pipe oder ein toter Verweis.",
     "doctor.missing_mask": "hat keine Maske gleichen Namens.",
     "doctor.missing_picture": "ist eine Maske ohne Bild gleichen Namens.",
-    "doctor.mask_suffix": "Die Namen von {count} Masken enden auf einen Zusatz, den das Bild nicht hat: {pairs}.",
-    "doctor.name_case": "Die Namen von {count} Masken unterscheiden sich vom Bild in Groß- und Kleinschreibung: "
-    "{pairs}.",
+    "doctor.mask_suffix": "{count} Maskennamen enden auf einen Zusatz, den das Bild nicht hat: {pairs}.",
+    "doctor.name_case": "{count} Maskennamen unterscheiden sich vom Bild in Groß- und Kleinschreibung: {pairs}.",
     "doctor.same_name": "und {other} heißen bis auf die Endung gleich; {name} wird nicht benutzt.",
     "doctor.case_only": "und {other} unterscheiden sich nur in Groß- und Kleinschreibung; unter Windows und macOS "
     "überschreibt eines das andere.",

@@ -51,8 +51,7 @@ TEXTS: dict[str, str] = {
     "train.doctor.passed": "**Der Maskendoktor hat {pictures} Bilder durchgelassen:** {train} zum Lernen, {val} zur "
     "Wahl der besten Epoche, {test} zum Testen.",
     "train.doctor.refused": "Beheben Sie, was als Fehler markiert ist, und laden Sie das ZIP noch einmal hoch.",
-    "train.doctor.counts": "Fehler: {errors}. Warnungen: {warnings}. Hinweise: {notes}. (Die Befunde sind auf "
-    "Englisch.)",
+    "train.doctor.counts": "Fehler: {errors}. Warnungen: {warnings}. Hinweise: {notes}.",
     "train.doctor.error": "Fehler",
     "train.doctor.warning": "Warnung",
     "train.doctor.note": "Hinweis",

@@ -48,7 +48,7 @@ TEXTS: dict[str, str] = {
     "train.doctor.passed": "**掩码医生通过了 {pictures} 张图片**：{train} 张用于学习，{val} 张用于选择最佳轮次，{test} "
     "张用于测试。",
     "train.doctor.refused": "请修正标为错误的问题，然后重新上传 ZIP。",
-    "train.doctor.counts": "错误：{errors}。警告：{warnings}。提示：{notes}。（检查结果为英文。）",
+    "train.doctor.counts": "错误：{errors}。警告：{warnings}。提示：{notes}。",
     "train.doctor.error": "错误",
     "train.doctor.warning": "警告",
     "train.doctor.note": "提示",
