@@ -45,7 +45,9 @@ def start(model: Segmenter, config: TrainConfig, device: torch.device) -> TrainS
     """
     torch.manual_seed(config.seed)
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    fused = True if device.type == "cuda" else None  # one kernel for all weights; on the CPU it would change the bits
+    # One kernel for all weights. Not on a processor: PyTorch 2.15 steps wrongly there, and says nothing, where a gradient
+    # lies otherwise in memory than its weight (channels last against not).
+    fused = True if device.type == "cuda" else None
     optimizer = kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
     average = copy.deepcopy(model).requires_grad_(False) if config.ema > 0 else None
     scaler = torch.amp.GradScaler(device.type, enabled=needs_scaling(device, config.amp))
