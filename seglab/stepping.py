@@ -45,8 +45,8 @@ def start(model: Segmenter, config: TrainConfig, device: torch.device) -> TrainS
     """
     torch.manual_seed(config.seed)
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    # One kernel for all weights. Not on a processor: PyTorch 2.15 steps wrongly there, and says nothing, where a gradient
-    # lies otherwise in memory than its weight (channels last against not).
+    # One kernel for all weights. Not on a processor: there PyTorch 2.15 steps wrongly, and says nothing, where a
+    # gradient lies otherwise in memory than its weight (channels last against not).
     fused = True if device.type == "cuda" else None
     optimizer = kinds[config.optimizer](model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
     average = copy.deepcopy(model).requires_grad_(False) if config.ema > 0 else None
