@@ -277,8 +277,17 @@ def launch(
 ) -> str:
     """Serve the page and give its address; without `wait` in the background (for tests)."""
     options = serving.launch_options(port, browser=browser, quiet=not wait, access=access)
-    _, address, _ = blocks.launch(**options, theme=theme(), css=CSS, head=head(), prevent_thread_lock=not wait)
+    options |= {"theme": theme(), "css": CSS, "head": head(), "i18n": _spoken_by_gradio()}
+    _, address, _ = blocks.launch(**options, prevent_thread_lock=not wait)
     return str(address)
+
+
+def _spoken_by_gradio() -> gr.I18n:
+    """What Gradio tells screen readers and has no word for: it would read out the key."""
+    codes = {"zh": "zh-CN"}
+    return gr.I18n(
+        **{codes.get(code, code): {"common.complete": one("gradio.complete")} for code, one in LANGUAGES.items()}
+    )
 
 
 def run(

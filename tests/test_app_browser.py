@@ -502,6 +502,16 @@ def test_readme_shows_how_programs_ask(address: str, files: dict[str, Path], mon
         assert {"skin-plain_mask.png", "skin-cbam_mask.png", "metrics.json"} <= set(archive.namelist())
 
 
+def test_gradio_has_words_for_what_it_tells_screen_readers(address: str) -> None:
+    """Without them it says `common.complete`."""
+    words = json.load(urllib.request.urlopen(f"{address}config"))["i18n_translations"]
+    assert {code: one["common.complete"] for code, one in words.items()} == {
+        "en": "Complete.",
+        "de": "Fertig.",
+        "zh-CN": "完成。",
+    }
+
+
 def test_only_this_computer_is_served(address: str) -> None:
     request = urllib.request.Request(address, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):

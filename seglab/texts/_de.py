@@ -269,6 +269,7 @@ TEXTS: dict[str, str] = {
     "script.series": "Alle Bilder",
     "script.left": "Das linke der beiden oben genannten Bilder",
     "script.right": "Das rechte der beiden oben genannten Bilder",
+    "gradio.complete": "Fertig.",
     "script.brush": "Pinsel",
     "script.eraser": "Radierer",
     "script.clear": "Leeren",

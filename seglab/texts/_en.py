@@ -260,6 +260,7 @@ TEXTS: dict[str, str] = {
     "script.series": "All pictures",
     "script.left": "The left picture of the two named above",
     "script.right": "The right picture of the two named above",
+    "gradio.complete": "Complete.",
     "script.brush": "Brush",
     "script.eraser": "Eraser",
     "script.clear": "Clear",

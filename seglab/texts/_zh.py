@@ -249,6 +249,7 @@ TEXTS: dict[str, str] = {
     "script.series": "全部图片",
     "script.left": "上面所列两张图片中的左图",
     "script.right": "上面所列两张图片中的右图",
+    "gradio.complete": "完成。",
     "script.brush": "画笔",
     "script.eraser": "橡皮擦",
     "script.clear": "清空",
