@@ -118,7 +118,7 @@ def test_a_model_is_trained_watched_and_compared(page: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize("page", [360], indirect=True)
 def test_a_long_training_is_stopped_and_leaving_the_page_ends_one(context: Any, page: Any, address: str) -> None:
     begin(page, 50)
-    said(page, " of 50. Dice")
+    said(page, "Starting")
     other = context.new_page()  # a second visitor
     other.goto(address)
     other.get_by_role("tab", name="Train").click()
@@ -129,6 +129,7 @@ def test_a_long_training_is_stopped_and_leaving_the_page_ends_one(context: Any, 
     said(other, "You have left the line.")
     other.get_by_role("button", name="Train", exact=True).wait_for()
     other.close()
+    said(page, " of 50. Dice")
     page.get_by_role("button", name="Stop, keep the best model").click()
     assert "of 50 epochs; the best of them" in said(page, "Stopped after")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
