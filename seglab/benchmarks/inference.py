@@ -246,21 +246,29 @@ def _large(side: int) -> Iterator[Row]:
 
 MEMORY = """
 import resource, sys, numpy as np, torch
+from pathlib import Path
 from seglab.inference import Predictor
 from seglab.models import build_model
 from seglab.tiles import blended
 torch.set_num_threads(1)
+
+def peak():  # in kB; what getrusage tells on Linux begins with the peak of the process that started this one
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+
 model = build_model("smp_unet", 1, encoder="resnet18").eval().to(memory_format=torch.channels_last)
 predictor = Predictor(model, size=512)
 image = np.zeros(({side}, {side}, 3), np.uint8)
 with torch.inference_mode():
     predictor.probs(image[:512, :512])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     if "{way}" == "full":
         model(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
     else:
         blended(image, 512, predictor.probs)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak() - before) / 1024)
 """
 
 
